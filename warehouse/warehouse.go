@@ -1,0 +1,338 @@
+// Package warehouse says what a target is: something that holds rows in files,
+// can list the files that may hold a key, and can replace them safely.
+//
+// The types here are the vocabulary that the planner, the shard function, the
+// committer, the verifier and the jobs share. They are plain data: a Task and
+// a Result travel through the state bucket as sealed JSON lines, so every
+// engine sees the same ones. Implementations live below this package
+// (warehouse/iceberg for tables); a new kind of target implements Target.
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
+	"github.com/expunge/expunge/keyset"
+)
+
+// Errors that a caller decides on. Each is wrapped with what to do about it.
+var (
+	// ErrNotFound: the selection names a table, column or ref that does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrUnsupported: the target or file is of a kind that is left as it is and listed as excluded.
+	ErrUnsupported = errors.New("unsupported")
+	// ErrType: a match column cannot be compared with the keyset's type.
+	ErrType = errors.New("column type cannot be compared with the keyset")
+	// ErrConflict: the head moved during a commit attempt; the committer retries by itself, callers see it once attempts are used up.
+	ErrConflict = errors.New("concurrent change")
+	// ErrLimit: a limit of the job would be passed; nothing was committed.
+	ErrLimit = errors.New("limit reached")
+	// ErrFenced: the run no longer holds its lease.
+	ErrFenced = errors.New("lease lost")
+)
+
+// Match says which columns of a target hold a keyset's keys.
+type Match struct {
+	Keyset  string      // the keyset's name in the job
+	Keys    *keyset.Set // loaded set
+	Columns []string    // logical field paths, one a key part: "customer.id", "members.element.id", "$.members[*].id"
+}
+
+// Action is what happens to a matching row.
+type Action struct {
+	Kind    string            // "delete", "redact", "remove_element"
+	Redact  map[string]string // column path → constant; a nil-valued column is in RedactNull
+	Null    []string          // columns set to null
+	Element string            // list or map column whose matching elements go
+}
+
+// TimeRange bounds a run to rows whose time column lies in [Since, Until); files provably outside are skipped.
+type TimeRange struct {
+	Column       string
+	Since, Until time.Time // zero = open
+}
+
+// Selection is what a job asks of one target.
+type Selection struct {
+	Match         []Match // a row matches when any of them does
+	Action        Action
+	Time          *TimeRange
+	Refs          string // "block", "drop", "report"
+	MissingColumn string // "error" (default) or "list": a table without the match column is listed as excluded
+}
+
+// Ref is a branch or tag of a table.
+type Ref struct {
+	Name       string `json:"name"`
+	Type       string `json:"type"` // "branch", "tag"
+	SnapshotID int64  `json:"snapshot_id"`
+}
+
+// Description identifies a target in plans and manifests. It holds no key.
+type Description struct {
+	Name             string `json:"name"` // "lake.sales.orders"
+	UUID             string `json:"uuid,omitempty"`
+	Location         string `json:"location"`
+	FormatVersion    int    `json:"format_version,omitempty"`
+	SnapshotID       int64  `json:"snapshot_id,omitempty"` // head of main; 0 = empty table
+	SequenceNumber   int64  `json:"sequence_number,omitempty"`
+	MetadataLocation string `json:"metadata_location,omitempty"`
+	MetadataSHA256   string `json:"metadata_sha256,omitempty"`
+	Refs             []Ref  `json:"refs,omitempty"`
+	// KeyPartitioned: a match column is a partition source, so file paths may
+	// hold keys and are written to evidence as keyed digests only.
+	KeyPartitioned bool `json:"key_partitioned,omitempty"`
+}
+
+// DeleteFile is a tombstone file that applies to a data file.
+type DeleteFile struct {
+	Kind          string `json:"kind"` // "position", "equality", "dv"
+	Path          string `json:"path"`
+	Size          int64  `json:"size"`
+	Sequence      int64  `json:"sequence"`
+	ContentOffset int64  `json:"content_offset,omitempty"` // DV blob in its Puffin file
+	ContentSize   int64  `json:"content_size,omitempty"`
+	EqualityIDs   []int  `json:"equality_ids,omitempty"`
+}
+
+// File is one immutable data file as the planned snapshot lists it.
+type File struct {
+	Path         string       `json:"path"`
+	Format       string       `json:"format"` // "parquet"
+	Size         int64        `json:"size"`   // bytes
+	Rows         int64        `json:"rows"`
+	ETag         string       `json:"etag,omitempty"`
+	SpecID       int32        `json:"spec_id"`
+	DataSequence int64        `json:"data_sequence"`
+	FirstRowID   *int64       `json:"first_row_id,omitempty"` // v3 row lineage, inherited
+	Deletes      []DeleteFile `json:"deletes,omitempty"`
+}
+
+// Task is one file's work. Tasks are numbered within their target from 0.
+type Task struct {
+	Target string `json:"target"`
+	Index  int    `json:"index"`
+	File   File   `json:"file"`
+	// SchemaID is the table schema the match columns were resolved against.
+	SchemaID int `json:"schema_id"`
+}
+
+// Skipped counts files that planning left out, by reason.
+type Skipped struct {
+	Reason string `json:"reason"` // "pruned by bounds", "pruned by partition", "pruned by key index", "outside time range"
+	Files  int64  `json:"files"`
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+}
+
+// Excluded is something that was left as it was.
+type Excluded struct {
+	What     string `json:"what"` // a target or a path digest, never a key
+	Reason   string `json:"reason"`
+	Owner    string `json:"owner,omitempty"`
+	GoneBy   string `json:"gone_by,omitempty"` // date
+	Declared bool   `json:"declared"`          // declared by the job: does not make the outcome PARTIAL
+}
+
+// Plan sums up the planning of one target; the tasks themselves were streamed.
+type Plan struct {
+	Description Description `json:"description"`
+	Tasks       int64       `json:"tasks"`
+	TaskRows    int64       `json:"task_rows"`
+	TaskBytes   int64       `json:"task_bytes"`
+	TotalFiles  int64       `json:"total_files"` // live data files of the snapshot
+	TotalRows   int64       `json:"total_rows"`  // record count before tombstones
+	TotalBytes  int64       `json:"total_bytes"`
+	Skipped     []Skipped   `json:"skipped,omitempty"`
+	Excluded    []Excluded  `json:"excluded,omitempty"`
+	Blockers    []Blocker   `json:"blockers,omitempty"`
+	Warnings    []string    `json:"warnings,omitempty"` // e.g. streaming readers
+}
+
+// Blocker is a ref that still pins data to be erased.
+type Blocker struct {
+	Ref        string `json:"ref"`
+	Type       string `json:"type"`
+	SnapshotID int64  `json:"snapshot_id"`
+	Reason     string `json:"reason"`
+}
+
+// Metrics are a written file's column metrics by field id, as Iceberg stores them.
+type Metrics struct {
+	ColumnSizes  map[int]int64  `json:"column_sizes,omitempty"`
+	ValueCounts  map[int]int64  `json:"value_counts,omitempty"`
+	NullCounts   map[int]int64  `json:"null_counts,omitempty"`
+	NaNCounts    map[int]int64  `json:"nan_counts,omitempty"`
+	Lower        map[int][]byte `json:"lower,omitempty"`
+	Upper        map[int][]byte `json:"upper,omitempty"`
+	SplitOffsets []int64        `json:"split_offsets,omitempty"`
+}
+
+// Output is a file that a task wrote and made durable.
+type Output struct {
+	Path    string  `json:"path"`
+	Size    int64   `json:"size"`
+	Rows    int64   `json:"rows"`
+	SHA256  string  `json:"sha256"` // hex
+	Metrics Metrics `json:"metrics"`
+}
+
+// Status is what became of a task.
+type Status string
+
+// The statuses of a task.
+const (
+	Clean     Status = "clean"     // no row of a key: left as it is
+	Rewritten Status = "rewritten" // Output replaces the file
+	Dropped   Status = "dropped"   // every row was erased or already deleted
+	LeftAlone Status = "excluded" // unsupported: left as it is
+	Failed    Status = "failed"    // unreadable or an error that lasts: left as it is
+)
+
+// Result is the outcome of one task.
+// RowsIn = RowsOut + Erased + AlreadyDeleted for Rewritten and Dropped (contract rule 2).
+type Result struct {
+	Task           Task    `json:"task"`
+	Status         Status  `json:"status"`
+	Method         string  `json:"method"` // "pruned by statistics", "scanned clean", "rewritten", "dropped"
+	Reason         string  `json:"reason,omitempty"`
+	RowsIn         int64   `json:"rows_in"`
+	RowsOut        int64   `json:"rows_out"`
+	Erased         int64   `json:"erased"`
+	AlreadyDeleted int64   `json:"already_deleted"`
+	PerMatch       []int64 `json:"per_match,omitempty"` // rows each match of the selection hit
+	BytesRead      int64   `json:"bytes_read"`
+	BytesCopied    int64   `json:"bytes_copied"`
+	BytesEncoded   int64   `json:"bytes_encoded"`
+	Rewriter       string  `json:"rewriter,omitempty"` // "surgical", "reference (reason)"
+	SourceSHA256   string  `json:"source_sha256,omitempty"`
+	Output         *Output `json:"output,omitempty"`
+}
+
+// CommitRequest replaces files of a target in one atomic, idempotent step.
+type CommitRequest struct {
+	RunID string
+	Group int
+	Plan  Plan // the planned snapshot
+	// Planned yields the path of every live data file that the plan covered, tasks and skipped ones alike:
+	// what is live at the head and not among them arrived since and is scanned before the commit.
+	Planned func(ctx context.Context) iter.Seq2[string, error]
+	// Results yields the Rewritten and Dropped results. It can be ranged over again.
+	Results func(ctx context.Context) iter.Seq2[Result, error]
+	// Rescan runs the shard function on files that arrived or changed since the plan.
+	Rescan func(ctx context.Context, tasks []Task) ([]Result, error)
+	// Check is called with the totals about to be committed; an error (ErrLimit) stops the commit.
+	Check func(Totals) error
+	// Fence fails once the lease is lost; called directly before every swap.
+	Fence    func(ctx context.Context) error
+	Attempts int
+	// Grace > 0 sets a protecting tag on the snapshot before; ProtectUntil is recorded in it.
+	Grace        time.Duration
+	ProtectUntil time.Time
+	Properties   map[string]string // extra snapshot summary entries
+}
+
+// Totals is what a commit is about to do.
+type Totals struct {
+	Files, Rows, Erased int64 // replaced or dropped files, rows of the table, rows to erase
+	Bytes               int64
+}
+
+// Committed says what a commit did. It is journaled, and purge and restore start from it.
+type Committed struct {
+	RunID               string      `json:"run_id"`
+	Group               int         `json:"group"`
+	Before              Description `json:"before"`
+	After               Description `json:"after"`
+	Attempts            int         `json:"attempts"`
+	Conflicts           int         `json:"conflicts"`
+	Adopted             bool        `json:"adopted"` // found already committed by an earlier try
+	NoChange            bool        `json:"no_change"`
+	FilesReplaced       int64       `json:"files_replaced"`
+	FilesDropped        int64       `json:"files_dropped"`
+	RowsErased          int64       `json:"rows_erased"`
+	RowsAlreadyDeleted  int64       `json:"rows_already_deleted"`
+	DeleteFilesRemoved  int64       `json:"delete_files_removed"`
+	DeleteFilesReplaced int64       `json:"delete_files_replaced"`
+	ProtectRef          string      `json:"protect_ref,omitempty"`
+	// Results are those that were found by Rescan and committed with the rest, or that replace a planned one.
+	Results []Result `json:"results,omitempty"`
+	// Withdrawn are source paths whose planned result was not used (the file vanished or was re-planned).
+	Withdrawn []string `json:"withdrawn,omitempty"`
+}
+
+// PhysicalDelete is evidence of one object's removal.
+type PhysicalDelete struct {
+	Path     string    `json:"path"`
+	Kind     string    `json:"kind"` // "data", "delete file", "manifest", "manifest list", "metadata", "statistics", "orphan", "failed attempt"
+	Version  string    `json:"version,omitempty"`
+	Response string    `json:"response"` // "deleted", "already gone"
+	Time     time.Time `json:"time"`
+}
+
+// PurgeRequest removes what history still holds of a committed run.
+type PurgeRequest struct {
+	RunID     string
+	Committed Committed
+	Selection Selection // Refs policy
+	Fence     func(ctx context.Context) error
+	Record    func(ctx context.Context, d PhysicalDelete) error // called after each removal
+	DryRun    bool
+}
+
+// Purged says what a purge did.
+type Purged struct {
+	SnapshotsExpired  []int64     `json:"snapshots_expired"`
+	ManifestsRemoved  int64       `json:"manifests_removed"`
+	FilesRemoved      int64       `json:"files_removed"`
+	BytesRemoved      int64       `json:"bytes_removed"`
+	TombstonesDropped int64       `json:"tombstones_dropped"` // DELETED manifest entries no longer stored
+	Blockers          []Blocker   `json:"blockers,omitempty"` // refs that still pin: purge is incomplete
+	After             Description `json:"after"`
+}
+
+// RestoreRequest re-adds erased rows on the current head.
+type RestoreRequest struct {
+	RunID     string
+	Committed Committed
+	// Files are outputs that hold only the erased rows of their Task's file.
+	Files []Result
+	Fence func(ctx context.Context) error
+}
+
+// Planner lists the work of a target.
+type Planner interface {
+	Describe(ctx context.Context) (Description, error)
+	// Check resolves the selection against the schema and proves that the target can be read and written, without writing to it.
+	Check(ctx context.Context, sel Selection) error
+	// Plan streams one task a file that may hold a key, and live(path) for every live data file including skipped ones.
+	Plan(ctx context.Context, sel Selection, emit func(Task) error, live func(path string) error) (*Plan, error)
+	// Deleted returns the row positions of the task's file that tombstones already delete; never nil.
+	Deleted(ctx context.Context, t Task) (*roaring64.Bitmap, error)
+}
+
+// Committer makes results visible.
+type Committer interface {
+	// OutputPath is where the task's replacement goes: deterministic in run, task and digest, free of keys.
+	OutputPath(runID string, t Task, digest string) string
+	Commit(ctx context.Context, req CommitRequest) (*Committed, error)
+	Restore(ctx context.Context, req RestoreRequest) (*Committed, error)
+}
+
+// Purger removes history.
+type Purger interface {
+	Purge(ctx context.Context, req PurgeRequest) (*Purged, error)
+	// CleanAttempts removes files under the run's prefix that no snapshot references.
+	CleanAttempts(ctx context.Context, runID string, record func(context.Context, PhysicalDelete) error) (int64, error)
+}
+
+// Target is all of it. MatchColumns maps a selection to scanner columns; Metrics turns a written file into Iceberg metrics.
+type Target interface {
+	Planner
+	Committer
+	Purger
+}
