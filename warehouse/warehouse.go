@@ -189,7 +189,7 @@ const (
 	Clean     Status = "clean"     // no row of a key: left as it is
 	Rewritten Status = "rewritten" // Output replaces the file
 	Dropped   Status = "dropped"   // every row was erased or already deleted
-	LeftAlone Status = "excluded" // unsupported: left as it is
+	LeftAlone Status = "excluded"  // unsupported: left as it is
 	Failed    Status = "failed"    // unreadable or an error that lasts: left as it is
 )
 
@@ -304,11 +304,26 @@ type RestoreRequest struct {
 	Fence func(ctx context.Context) error
 }
 
+// ColumnRef names a leaf column: by field id, and by path for files that carry no ids.
+type ColumnRef struct {
+	FieldID int        // Iceberg field id of the leaf; 0 = none
+	Path    []string   // current logical path: "members", "element", "id"
+	Names   [][]string // other paths the name mapping allows, for files without field ids
+}
+
+// BoundMatch is a Match whose columns were resolved against a schema.
+type BoundMatch struct {
+	Keys    *keyset.Set
+	Columns []ColumnRef // one a key part
+}
+
 // Planner lists the work of a target.
 type Planner interface {
 	Describe(ctx context.Context) (Description, error)
 	// Check resolves the selection against the schema and proves that the target can be read and written, without writing to it.
 	Check(ctx context.Context, sel Selection) error
+	// Bind resolves the selection's columns; errors wrap ErrNotFound or ErrType.
+	Bind(ctx context.Context, sel Selection) ([]BoundMatch, error)
 	// Plan streams one task a file that may hold a key, and live(path) for every live data file including skipped ones.
 	Plan(ctx context.Context, sel Selection, emit func(Task) error, live func(path string) error) (*Plan, error)
 	// Deleted returns the row positions of the task's file that tombstones already delete; never nil.
@@ -319,6 +334,8 @@ type Planner interface {
 type Committer interface {
 	// OutputPath is where the task's replacement goes: deterministic in run, task and digest, free of keys.
 	OutputPath(runID string, t Task, digest string) string
+	// Metrics reads a written file's footer and returns its column metrics by field id.
+	Metrics(ctx context.Context, path string) (Metrics, error)
 	Commit(ctx context.Context, req CommitRequest) (*Committed, error)
 	Restore(ctx context.Context, req RestoreRequest) (*Committed, error)
 }
@@ -330,7 +347,7 @@ type Purger interface {
 	CleanAttempts(ctx context.Context, runID string, record func(context.Context, PhysicalDelete) error) (int64, error)
 }
 
-// Target is all of it. MatchColumns maps a selection to scanner columns; Metrics turns a written file into Iceberg metrics.
+// Target is all of it.
 type Target interface {
 	Planner
 	Committer
