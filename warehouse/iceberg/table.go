@@ -1,0 +1,122 @@
+package iceberg
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/apache/iceberg-go/catalog"
+	iceio "github.com/apache/iceberg-go/io"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/internal/storage/icebergio"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// Table is one Iceberg table as a target. It is safe for concurrent use; each
+// method works on the metadata that it loads itself, except Deleted, which
+// works on the files that its task names.
+type Table struct {
+	cat   *Catalog
+	ident table.Identifier
+	store storage.Store
+	name  string // "lake.sales.orders"
+
+	deletes *deleteCache
+}
+
+// Open binds a table of a catalog. It loads the table once, so a missing table
+// is an error here (warehouse.ErrNotFound) and one that cannot be worked on,
+// such as an encrypted table, is refused (warehouse.ErrUnsupported).
+func Open(ctx context.Context, cat *Catalog, ident table.Identifier, store storage.Store) (*Table, error) {
+	t := &Table{
+		cat:     cat,
+		ident:   ident,
+		store:   store,
+		name:    cat.Name() + "." + strings.Join(ident, "."),
+		deletes: newDeleteCache(),
+	}
+	tbl, err := t.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := supported(tbl.Metadata()); err != nil {
+		return nil, fmt.Errorf("open %s: %w", t.name, err)
+	}
+	return t, nil
+}
+
+// Name is the table's full name, catalog first.
+func (t *Table) Name() string { return t.name }
+
+// Identifier is the table's name within its catalog.
+func (t *Table) Identifier() table.Identifier { return t.ident }
+
+// load reads the table's current metadata from the catalog. The table it
+// returns does all its input and output through our store.
+func (t *Table) load(ctx context.Context) (*table.Table, error) {
+	tbl, err := t.cat.LoadTable(ctx, t.ident)
+	if err != nil {
+		if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
+			if t.cat.isView(ctx, t.ident) {
+				return nil, fmt.Errorf("load table %s: it is a view: %w", t.name, warehouse.ErrUnsupported)
+			}
+			return nil, fmt.Errorf("load table %s: %w", t.name, warehouse.ErrNotFound)
+		}
+		return nil, fmt.Errorf("load table %s: %w", t.name, err)
+	}
+	return table.New(t.ident, tbl.Metadata(), tbl.MetadataLocation(), t.fsF, t.cat.Catalog), nil
+}
+
+// fs is the store seen as iceberg-go's file system, bound to ctx.
+func (t *Table) fs(ctx context.Context) iceio.IO { return icebergio.FromStore(ctx, t.store) }
+
+func (t *Table) fsF(ctx context.Context) (iceio.IO, error) { return t.fs(ctx), nil }
+
+// Describe identifies the table and its head.
+func (t *Table) Describe(ctx context.Context) (warehouse.Description, error) {
+	tbl, err := t.load(ctx)
+	if err != nil {
+		return warehouse.Description{}, err
+	}
+	return t.describe(ctx, tbl)
+}
+
+// describe is Describe for metadata that is loaded already.
+func (t *Table) describe(ctx context.Context, tbl *table.Table) (warehouse.Description, error) {
+	meta := tbl.Metadata()
+	d := warehouse.Description{
+		Name:             t.name,
+		UUID:             meta.TableUUID().String(),
+		Location:         meta.Location(),
+		FormatVersion:    meta.Version(),
+		MetadataLocation: tbl.MetadataLocation(),
+	}
+	if s := meta.CurrentSnapshot(); s != nil {
+		d.SnapshotID, d.SequenceNumber = s.SnapshotID, s.SequenceNumber
+	}
+	for name, ref := range meta.Refs() {
+		d.Refs = append(d.Refs, warehouse.Ref{Name: name, Type: string(ref.SnapshotRefType), SnapshotID: ref.SnapshotID})
+	}
+	slices.SortFunc(d.Refs, func(a, b warehouse.Ref) int { return strings.Compare(a.Name, b.Name) })
+	if d.MetadataLocation == "" {
+		return d, nil
+	}
+	raw, err := storage.ReadAll(ctx, t.store, d.MetadataLocation)
+	if errors.Is(err, fs.ErrNotExist) {
+		// A REST catalog may serve metadata whose file it has already replaced.
+		return d, nil
+	}
+	if err != nil {
+		return d, fmt.Errorf("read metadata of %s: %w", t.name, err)
+	}
+	sum := sha256.Sum256(raw)
+	d.MetadataSHA256 = hex.EncodeToString(sum[:])
+	return d, nil
+}
