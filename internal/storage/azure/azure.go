@@ -1,0 +1,2 @@
+// Package azure is the storage back end for that cloud; import it for its effect.
+package azure
