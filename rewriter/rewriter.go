@@ -36,6 +36,9 @@ type Edit struct {
 type Column struct {
 	FieldID int32
 	Path    []string
+	// AllowMissing makes an edit of a column that the file lacks do nothing:
+	// after schema evolution older files read it as null.
+	AllowMissing bool
 }
 
 // Redaction sets one column to null or to a constant in some rows. A column
@@ -48,12 +51,24 @@ type Redaction struct {
 	Constant *string
 }
 
-// Removal takes elements out of one list or map. An element's ordinal counts
-// the elements of that list from 0 over the whole file, in storage order;
-// null lists and empty lists have none.
+// Removal takes elements out of one list or map; a list whose elements all go
+// becomes empty, never null. Elements holds ElementKeys.
 type Removal struct {
 	Column   Column // the list or map column itself, or its repeated group
 	Elements *roaring64.Bitmap
+}
+
+// elementBits are the low bits of an element key, which number the element in its row.
+const elementBits = 24
+
+// ElementKey names one element of a list column: the index counts that
+// column's elements within the row from 0, in storage order, across all
+// instances where the list itself lies in a list. It is below 1<<24.
+func ElementKey(row uint64, index uint32) uint64 { return row<<elementBits | uint64(index) }
+
+// SplitElement is the inverse of ElementKey.
+func SplitElement(key uint64) (row uint64, index uint32) {
+	return key >> elementBits, uint32(key & (1<<elementBits - 1))
 }
 
 // Lineage says what the rows of a file inherit under Iceberg v3: row id is
@@ -101,6 +116,9 @@ type Result struct {
 
 // ErrUnsupported is the root of every refusal: the input is left as it is.
 var ErrUnsupported = errors.New("unsupported")
+
+// ErrColumn is returned when an edit names a column that the file has not.
+var ErrColumn = errors.New("no such column")
 
 // ErrCorrupt is the root of errors about a file that contradicts itself or its checksums.
 var ErrCorrupt = errors.New("corrupt file")
