@@ -44,9 +44,11 @@ type Object interface {
 
 // Writer writes one new object.
 //
-// Close makes it visible and durable. After an error from Write or Close the
-// object is not visible, except where the error is ErrUnknownOutcome. Abort
-// drops everything; it is safe after Close, where it does nothing.
+// Close makes it visible and durable; closing twice gives the first result
+// again. After an error the object is not visible, unless the error is
+// ErrUnknownOutcome or transient (an answer was lost): then it may be, and
+// WriteAll, or whoever else knows what was written, looks. Abort drops
+// everything; it is safe after Close, where it does nothing.
 type Writer interface {
 	io.Writer
 	Close() error

@@ -1,0 +1,174 @@
+package storage
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// Attributes are what an object carries besides its content.
+type Attributes struct {
+	ContentType        string
+	ContentEncoding    string
+	ContentDisposition string
+	ContentLanguage    string
+	CacheControl       string
+	Metadata           map[string]string
+	Tags               map[string]string
+	StorageClass       string
+	Encryption         string // "AES256", "aws:kms", ...
+	EncryptionKey      string // KMS key id
+	// Locked says why the store would refuse to replace or remove the object
+	// (retention, legal hold), "" if it would not.
+	Locked string
+	// Archived says that the content must be restored before it can be read.
+	Archived bool
+}
+
+// Version is one stored version of an object.
+type Version struct {
+	Info
+	Latest       bool
+	DeleteMarker bool
+}
+
+// Upload is a write that was begun and not finished: a multipart upload, or a
+// local temporary file whose writer is gone.
+type Upload struct {
+	Path    string // of the object that was being written, or of the temporary file
+	ID      string
+	Started time.Time
+}
+
+// The optional interfaces of a Store. The package functions of the same names
+// do without where they can; decorators pass all of them on.
+type (
+	// Stater describes an object without opening it.
+	Stater interface {
+		Stat(ctx context.Context, path string) (Info, error)
+	}
+	// KnownOpener opens an object whose size and ETag are known already, from a
+	// listing or a plan, without asking the store again.
+	KnownOpener interface {
+		OpenKnown(ctx context.Context, known Info) (Object, error)
+	}
+	// ConditionalRemover removes an object only while it has that ETag.
+	ConditionalRemover interface {
+		RemoveIf(ctx context.Context, path, etag string) error
+	}
+	// BulkRemover removes many objects with few requests; one error a path.
+	BulkRemover interface {
+		RemoveAll(ctx context.Context, paths []string) []error
+	}
+	// Attributer reads an object's attributes.
+	Attributer interface {
+		Attributes(ctx context.Context, path string) (*Attributes, error)
+	}
+	// Versioner lists and removes object versions. The prefix is an exact
+	// string prefix; versions come by path, latest first.
+	Versioner interface {
+		Versions(ctx context.Context, prefix string) iter.Seq2[Version, error]
+		RemoveVersion(ctx context.Context, v Version) error
+	}
+	// Unfinisher lists and removes unfinished uploads.
+	Unfinisher interface {
+		Unfinished(ctx context.Context, prefix string) iter.Seq2[Upload, error]
+		RemoveUnfinished(ctx context.Context, u Upload) error
+	}
+)
+
+// Stat describes an object.
+func Stat(ctx context.Context, s Store, path string) (Info, error) {
+	if x, ok := s.(Stater); ok {
+		return x.Stat(ctx, path)
+	}
+	o, err := s.Open(ctx, path)
+	if err != nil {
+		return Info{}, err
+	}
+	defer o.Close()
+	return o.Info(), nil
+}
+
+// OpenKnown opens an object whose Info is known. If the object has another
+// ETag by now, the first read is ErrPrecondition, or OpenKnown itself is.
+func OpenKnown(ctx context.Context, s Store, known Info) (Object, error) {
+	if x, ok := s.(KnownOpener); ok {
+		return x.OpenKnown(ctx, known)
+	}
+	o, err := s.Open(ctx, known.Path)
+	if err != nil {
+		return nil, err
+	}
+	if known.ETag != "" && o.Info().ETag != known.ETag {
+		o.Close()
+		return nil, NewError("open", known.Path, ErrPrecondition, "", nil)
+	}
+	return o, nil
+}
+
+// RemoveIf removes an object only while its ETag is that.
+func RemoveIf(ctx context.Context, s Store, path, etag string) error {
+	if x, ok := s.(ConditionalRemover); ok {
+		return x.RemoveIf(ctx, path, etag)
+	}
+	return NewError("remove", path, ErrUnsupported, "if-match", nil)
+}
+
+// RemoveAll removes many objects; the result has one error a path, nil for
+// those that are gone. An object that was not there counts as gone.
+func RemoveAll(ctx context.Context, s Store, paths []string) []error {
+	if x, ok := s.(BulkRemover); ok {
+		return x.RemoveAll(ctx, paths)
+	}
+	errs := make([]error, len(paths))
+	for i, p := range paths {
+		if err := s.Remove(ctx, p); err != nil && !IsNotExist(err) {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+// GetAttributes reads what an object carries besides its content.
+func GetAttributes(ctx context.Context, s Store, path string) (*Attributes, error) {
+	if x, ok := s.(Attributer); ok {
+		return x.Attributes(ctx, path)
+	}
+	if _, err := Stat(ctx, s, path); err != nil {
+		return nil, err
+	}
+	return &Attributes{}, nil
+}
+
+// Versions lists object versions; ErrUnsupported where the store keeps none.
+func Versions(ctx context.Context, s Store, prefix string) iter.Seq2[Version, error] {
+	if x, ok := s.(Versioner); ok {
+		return x.Versions(ctx, prefix)
+	}
+	return failed[Version](NewError("list versions", prefix, ErrUnsupported, "", nil))
+}
+
+// RemoveVersion removes one version, or one delete marker, for good.
+func RemoveVersion(ctx context.Context, s Store, v Version) error {
+	if x, ok := s.(Versioner); ok {
+		return x.RemoveVersion(ctx, v)
+	}
+	return NewError("remove version", v.Path, ErrUnsupported, "", nil)
+}
+
+// Unfinished lists unfinished uploads under a prefix; none where the store has no such thing.
+func Unfinished(ctx context.Context, s Store, prefix string) iter.Seq2[Upload, error] {
+	if x, ok := s.(Unfinisher); ok {
+		return x.Unfinished(ctx, prefix)
+	}
+	return func(func(Upload, error) bool) {}
+}
+
+// RemoveUnfinished drops an unfinished upload and what it stored.
+func RemoveUnfinished(ctx context.Context, s Store, u Upload) error {
+	if x, ok := s.(Unfinisher); ok {
+		return x.RemoveUnfinished(ctx, u)
+	}
+	return NewError("abort upload", u.Path, ErrUnsupported, "", nil)
+}

@@ -1,0 +1,11 @@
+//go:build unix && !linux
+
+package storage
+
+import "os"
+
+func copyFileRange(dst, src *os.File, off, n int64) (int64, error) {
+	return copyPlain(dst, src, off, n)
+}
+
+func renameNoReplace(from, to string) error { return linkNoReplace(from, to) }
