@@ -28,7 +28,8 @@ type Table struct {
 	store storage.Store
 	name  string // "lake.sales.orders"
 
-	deletes *deleteCache
+	deletes  *deleteCache
+	keyIndex KeyIndex // nil = none
 }
 
 // Open binds a table of a catalog. It loads the table once, so a missing table
@@ -61,7 +62,7 @@ func (t *Table) Identifier() table.Identifier { return t.ident }
 // load reads the table's current metadata from the catalog. The table it
 // returns does all its input and output through our store.
 func (t *Table) load(ctx context.Context) (*table.Table, error) {
-	tbl, err := t.cat.LoadTable(ctx, t.ident)
+	tbl, err := t.cat.LoadTable(icebergio.With(ctx, t.store), t.ident)
 	if err != nil {
 		if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
 			if t.cat.isView(ctx, t.ident) {
