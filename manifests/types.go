@@ -271,11 +271,11 @@ type Blocker struct {
 
 // Evidence binds the sidecar: its bytes, and the RFC 6962 root over its records.
 type Evidence struct {
-	Name    string `json:"name"`
-	SHA256  string `json:"sha256"`
+	Name    string `json:"name,omitempty"`
+	SHA256  string `json:"sha256,omitempty"`
 	Bytes   int64  `json:"bytes"`
 	Records int64  `json:"records"`
-	Root    string `json:"root"`
+	Root    string `json:"root,omitempty"`
 	Totals  Totals `json:"totals"`
 }
 
