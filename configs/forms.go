@@ -28,6 +28,10 @@ func (s *Strings) decode(d *decoder, path string, n ast.Node) {
 // decode reads properties; nothing of a value reaches a message.
 func (p *Props) decode(d *decoder, path string, n ast.Node) {
 	*p = Props{}
+	p.read(d, path, n, false)
+}
+
+func (p Props) read(d *decoder, path string, n ast.Node, literals bool) {
 	for _, e := range d.entries(path, n) {
 		sub := join(path, e.name)
 		d.pos[sub] = at(e.key)
@@ -39,10 +43,10 @@ func (p *Props) decode(d *decoder, path string, n ast.Node) {
 		switch err := s.check(); {
 		case err != nil:
 			d.errorf(e.value, sub, "%s", err)
-		case s.literalSecret(e.name):
+		case !literals && s.literalSecret(e.name):
 			d.errorf(e.value, sub, "a secret does not belong in a job file: write ${file:/path} or ${env:NAME} in its place")
 		}
-		(*p)[e.name] = s
+		p[e.name] = s
 	}
 }
 

@@ -119,3 +119,16 @@ func (j *Job) resolvePaths(dir string) {
 		}
 	}
 }
+
+// ParseProps reads catalog properties from YAML. A literal secret is allowed
+// here, since it is not in a job file; it is still never shown.
+func ParseProps(data []byte) (Props, error) {
+	d := &decoder{pos: map[string]position{}}
+	root := d.parseTree(data)
+	if root == nil {
+		return nil, d.errs.sorted()
+	}
+	p := Props{}
+	p.read(d, "", root, true)
+	return p, d.errs.sorted()
+}

@@ -449,7 +449,7 @@ type FileRequest struct {
 	Engine     string   // "", "surgical", "reference"
 	Workers    int
 	NoCheck    bool // switch the decode check off
-	Rows       bool // inspect: list pages too
+	Pages      bool // inspect: list pages too
 }
 
 // FileResponse is what was done to, or found in, one file.

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/expunge/expunge/cmd/expunge/cli"
+	"github.com/expunge/expunge/internal/state"
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// classify gives the exit code and the hint of the errors that callers can act on.
+func classify(err error) (int, string) {
+	switch {
+	case errors.Is(err, warehouse.ErrLimit):
+		return cli.ExitLimit, "nothing was committed; read the plan, then raise the limit in the job file if it is right"
+	case errors.Is(err, state.ErrLeaseHeld):
+		return cli.ExitLease, "another run works on these tables; it ends by itself, or its lease lapses within a minute of its death"
+	case errors.Is(err, warehouse.ErrFenced), errors.Is(err, state.ErrLeaseLost):
+		return cli.ExitLease, "another run took over; expunge runs shows it"
+	case errors.Is(err, warehouse.ErrConflict):
+		return cli.ExitError, "the table changes faster than the attempts allow; start the job again, or raise commit.attempts"
+	case errors.Is(err, state.ErrNoRun):
+		return cli.ExitUsage, "expunge runs lists the runs of a state bucket; --state or --job says which bucket"
+	case errors.Is(err, keyset.ErrEmpty):
+		return cli.ExitError, "set allow_empty: true where an empty keyset is normal"
+	case errors.Is(err, storage.ErrScheme):
+		return cli.ExitUsage, "paths are local, s3://, gs:// or abfss://"
+	case errors.Is(err, warehouse.ErrNotFound):
+		return cli.ExitError, "expunge check JOB lists what each target resolves to"
+	}
+	return 0, ""
+}

@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/expunge/expunge/configs"
+)
+
+func (a *app) verify() *cobra.Command {
+	var (
+		b      bucket
+		req    VerifyRequest
+		sample string
+	)
+	c := &cobra.Command{
+		Use:     "verify RUN | JOB",
+		GroupID: "evidence",
+		Short:   "Look for erased keys everywhere they can hide, with independent code",
+		Long: `With a run: checks its targets again for the run's keys. With a job file: checks
+the job's targets for the job's keysets, also where another tool did the erasing.
+Reads every surface on which an erased value can stay: live rows, dictionary
+entries, statistics, indexes, bloom filters, Iceberg manifests and metadata, old
+snapshots, delete files, orphans. Reports what it found and where, never a key.
+Exit code 4 means residue, or a survivor that differs.`,
+		Example: "  expunge verify last\n  expunge verify job.yaml --mode full\n  expunge verify job.yaml --mode sample --sample 5% --seed 7",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("name one run or one job file")
+			}
+			return nil
+		},
+		ValidArgsFunction: completeJobs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if sample != "" {
+				s, err := configs.ParseShare(sample)
+				if err != nil {
+					return usagef("--sample %s: %s", sample, err)
+				}
+				req.Sample = s
+			}
+			switch req.Mode {
+			case "", "full", "rewritten", "sample":
+			default:
+				return usagef("--mode %s: not full, rewritten or sample", req.Mode)
+			}
+			if (req.Mode == "sample") != (req.Sample > 0) {
+				return usagef("--mode sample and --sample go together")
+			}
+			var err error
+			if isJobFile(args[0]) {
+				if req.Job, err = loadJob(args[0]); err == nil {
+					req.State = stateOf(req.Job)
+				}
+			} else {
+				req.RunID = args[0]
+				req.State, err = b.state()
+			}
+			if err != nil {
+				return a.conclude(cmd, nil, err)
+			}
+			return call(a, cmd, a.backend.Verify, req)
+		},
+	}
+	b.flags(c)
+	f := c.Flags()
+	f.StringVar(&req.Mode, "mode", "", "full, rewritten or sample (default: the job's)")
+	f.StringVar(&sample, "sample", "", "share of the files that mode sample reads, such as 5%")
+	f.Uint64Var(&req.Seed, "seed", 0, "seed of the sample (default: drawn, and stated)")
+	_ = c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"full", "rewritten", "sample"}, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+// isJobFile tells a job file from a run id, which holds neither a slash nor a dot.
+func isJobFile(arg string) bool {
+	if strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml") {
+		return true
+	}
+	info, err := os.Stat(arg)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func (a *app) manifest() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "manifest",
+		GroupID: "evidence",
+		Short:   "Read and check audit manifests",
+		Long: `A manifest is the signed statement of what a run did: an in-toto statement in a
+DSSE envelope, with a sidecar of evidence for every file, in an append-only log.`,
+		Example: "  expunge manifest show last\n  expunge manifest verify run.intoto.jsonl --key run.pub",
+	}
+	c.AddCommand(a.manifestShow(), a.manifestVerify())
+	return c
+}
+
+func manifestArg(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("name one manifest file or one run")
+	}
+	return nil
+}
+
+func (a *app) manifestShow() *cobra.Command {
+	var (
+		b   bucket
+		req ManifestRequest
+	)
+	c := &cobra.Command{
+		Use:     "show FILE | RUN",
+		Short:   "Print a manifest in a readable form",
+		Example: "  expunge manifest show last\n  expunge manifest show run.intoto.jsonl --json",
+		Args:    manifestArg,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			req.Manifest = args[0]
+			if req.State, err = b.state(); err != nil {
+				return a.conclude(cmd, nil, err)
+			}
+			return call(a, cmd, a.backend.ManifestShow, req)
+		},
+	}
+	b.flags(c)
+	return c
+}
+
+func (a *app) manifestVerify() *cobra.Command {
+	var (
+		b   bucket
+		req ManifestRequest
+	)
+	c := &cobra.Command{
+		Use:   "verify FILE | RUN",
+		Short: "Check a manifest's signature, log inclusion, sidecar and outcome",
+		Long: `Checks the signature against the keys you name, the schema, the inclusion in the
+log, the sidecar's digest and Merkle root, and that the outcome follows from the
+evidence. A file is checked offline, alone with its public key. --against-data
+reads the files that the manifest names again and compares digests and absence.`,
+		Example: "  expunge manifest verify run.intoto.jsonl --key run.pub\n  expunge manifest verify last --trust trust.json --against-data",
+		Args:    manifestArg,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			req.Manifest = args[0]
+			if req.State, err = b.state(); err != nil {
+				return a.conclude(cmd, nil, err)
+			}
+			return call(a, cmd, a.backend.ManifestVerify, req)
+		},
+	}
+	b.flags(c)
+	f := c.Flags()
+	f.StringSliceVar(&req.PublicKeys, "key", nil, "public key file to trust; may be repeated")
+	f.StringVar(&req.Trust, "trust", "", "trust file: keys with their validity")
+	f.BoolVar(&req.AgainstData, "against-data", false, "read the files again and compare")
+	return c
+}
+
+func (a *app) keygen() *cobra.Command {
+	var req KeygenRequest
+	c := &cobra.Command{
+		Use:     "keygen -o FILE",
+		GroupID: "evidence",
+		Short:   "Make an Ed25519 key pair for signing manifests",
+		Long: `Writes a private key that only its owner can read, and the public key beside it
+with .pub. Name the private key in the job file as signing.executor: file:FILE; give
+the public key to whoever checks manifests.`,
+		Example: "  expunge keygen -o run.key --name acme-erasure",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if req.Output == "" {
+				return usagef("name the file to write with -o")
+			}
+			return call(a, cmd, a.backend.Keygen, req)
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&req.Output, "output", "o", "", "file of the private key")
+	f.StringVar(&req.Name, "name", "expunge", "key name in signatures")
+	f.BoolVar(&req.Force, "force", false, "replace an existing key")
+	return c
+}

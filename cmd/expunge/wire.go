@@ -1,0 +1,37 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"github.com/expunge/expunge/cmd/expunge/cli"
+)
+
+// release is set by the linker for published builds.
+var release = ""
+
+// backend connects the commands to the packages that do the work.
+func backend() cli.Backend {
+	return cli.Backend{
+		Classify: classify,
+		Version:  version,
+	}
+}
+
+func version() cli.VersionResponse {
+	v := cli.VersionResponse{Version: "development", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" && info.Main.Version != "(devel)" {
+			v.Version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v.Revision = s.Value
+			}
+		}
+	}
+	if release != "" {
+		v.Version = release
+	}
+	return v
+}
