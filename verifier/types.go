@@ -1,0 +1,147 @@
+package verifier
+
+import (
+	"context"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// Surfaces: the places where erased values hide.
+const (
+	LiveRows        = "live rows"               // rows that a reader of the head sees
+	TombstonedRows  = "tombstoned rows"         // rows hidden by delete files, still stored
+	History         = "history"                 // rows of other snapshots and refs
+	DataPages       = "data pages"              // every value of every page
+	Dictionaries    = "dictionary pages"        // entries that no row refers to
+	Statistics      = "statistics"              // page headers and column chunks
+	PageIndexes     = "column index"            // page bounds
+	BloomFilters    = "bloom filters"           // hit rate against the expected one
+	FileMetadata    = "file key-value metadata" // text in the footer
+	FileGaps        = "unaccounted bytes"       // bytes of a file that nothing refers to
+	ManifestBounds  = "manifest bounds"         // lower and upper bounds, DELETED entries included
+	PartitionValues = "partition values"        // in manifests, DELETED entries included
+	ListSummaries   = "manifest list summaries" // partition ranges
+	EqualityDeletes = "equality delete files"   // they are keys
+	PositionDeletes = "position delete files"   // may carry rows
+	Puffin          = "puffin files"            // statistics and deletion vectors
+	Paths           = "file paths"              // partition values in names
+	TableMetadata   = "table metadata files"    // metadata.json, all versions
+	Orphans         = "orphan files"            // stored under the location, referenced by nothing
+)
+
+// Results of a surface; manifests uses the same words.
+const (
+	Pass       = "pass"
+	Fail       = "fail"
+	Residue    = "residue"
+	NotChecked = "not_checked"
+	NotPresent = "not_present"
+)
+
+// Surface is what was seen of one surface.
+type Surface struct {
+	Name        string `json:"surface"`
+	Result      string `json:"result"`
+	Objects     int64  `json:"objects"` // looked at
+	Total       int64  `json:"total"`   // there are
+	BytesRead   int64  `json:"bytes_read"`
+	CoveragePPM int64  `json:"coverage_ppm"` // of objects
+	Findings    int64  `json:"findings"`
+	Possible    int64  `json:"possible"` // findings that prove nothing, such as bloom filter hits
+	Note        string `json:"note,omitempty"`
+}
+
+// Finding is one object that holds an erased value. Object is a path and may
+// itself hold a key: write it as a keyed digest where the table is
+// key-partitioned.
+type Finding struct {
+	Surface  string `json:"surface"`
+	Object   string `json:"object"`
+	Column   string `json:"column,omitempty"`
+	Snapshot int64  `json:"snapshot,omitempty"` // a snapshot that reaches it; 0 = none or the head
+	Count    int64  `json:"count"`
+	Certain  bool   `json:"certain"`
+	State    string `json:"state"` // "live", "tombstoned", "in history", "orphan", "unreferenced entry", …
+}
+
+// Report is the result of verifying a table.
+type Report struct {
+	Target           string    `json:"target"`
+	MetadataLocation string    `json:"metadata_location"`
+	SnapshotID       int64     `json:"snapshot_id"`
+	Mode             string    `json:"mode"`
+	SamplePPM        int64     `json:"sample_ppm,omitempty"`
+	Seed             uint64    `json:"seed,omitempty"`
+	Surfaces         []Surface `json:"surfaces"`
+	Findings         []Finding `json:"findings"` // the first MaxFindings
+	RowsRead         int64     `json:"rows_read"`
+	BytesRead        int64     `json:"bytes_read"`
+}
+
+// Modes of VerifyTable.
+const (
+	ModeFull      = "full"      // every file
+	ModeRewritten = "rewritten" // files that Options.Only picks
+	ModeSample    = "sample"    // a random share of files, by seed
+)
+
+// Options say how much is looked at.
+type Options struct {
+	Mode      string
+	Only      func(path string) bool // ModeRewritten
+	SamplePPM int64                  // ModeSample
+	Seed      uint64                 // ModeSample: the same seed picks the same files
+	Workers   int                    // default 2
+	// Files asks for the surfaces inside data files as well (dictionaries, statistics, …).
+	Files bool
+	// Metadata asks for manifests, lists, paths, metadata files; Orphans for a listing of the location.
+	Metadata, Orphans bool
+	// MaxFindings bounds Report.Findings; the counts are always complete. Default 1000.
+	MaxFindings int
+}
+
+// Target names a table by its metadata file, as the catalog gives it.
+type Target struct {
+	Name             string
+	MetadataLocation string
+}
+
+// VerifyTable re-reads a table and says what of the keys is left where.
+func VerifyTable(ctx context.Context, store storage.Store, t Target, m []warehouse.BoundMatch, o Options) (*Report, error) {
+	return verifyTable(ctx, store, t, m, o)
+}
+
+// Rewrite is one replacement to check.
+type Rewrite struct {
+	Old     warehouse.File
+	New     string // path; "" = the file was dropped
+	NewSize int64
+	Action  warehouse.Action // delete by default
+	// Lineage: the new file carries _row_id and _last_updated_sequence_number as columns.
+	Lineage bool
+	// Planned is set when rows of deletes that apply were counted as of Deletes in Old.
+	Matches []warehouse.BoundMatch
+}
+
+// RewriteReport is the result of comparing a file with its replacement. It
+// names columns and row numbers, never values.
+type RewriteReport struct {
+	RowsOld        int64  `json:"rows_old"`
+	RowsNew        int64  `json:"rows_new"`
+	Erased         int64  `json:"erased"`
+	AlreadyDeleted int64  `json:"already_deleted"`
+	Equal          bool   `json:"equal"`
+	Difference     string `json:"difference,omitempty"`
+	// The positive control: the keys are found by the same code in the old file, and not in the new one.
+	ControlBefore bool  `json:"control_before"`
+	ControlAfter  bool  `json:"control_after"` // found after: must be false
+	Columns       int   `json:"columns"`
+	BytesRead     int64 `json:"bytes_read"`
+}
+
+// Survivors compares the old file less erased and already deleted rows with
+// the new file: every column, in order, in bounded memory.
+func Survivors(ctx context.Context, store storage.Store, r Rewrite) (*RewriteReport, error) {
+	return survivors(ctx, store, r)
+}
