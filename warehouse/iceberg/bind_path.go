@@ -14,6 +14,16 @@ import (
 type field struct {
 	chain []icebergo.NestedField
 	path  []string // one name a field of the chain
+	// mapped are the other paths that the name mapping allows, where asked for.
+	mapped [][]string
+}
+
+func newField(chain []icebergo.NestedField) field {
+	f := field{chain: chain}
+	for _, n := range chain {
+		f.path = append(f.path, n.Name)
+	}
+	return f
 }
 
 func (f field) leaf() icebergo.NestedField { return f.chain[len(f.chain)-1] }
@@ -45,11 +55,7 @@ func findField(schema *icebergo.Schema, path string) (field, error) {
 	if !ok {
 		return field{}, fmt.Errorf("column %q: %w", path, warehouse.ErrNotFound)
 	}
-	f := field{chain: chain}
-	for _, n := range chain {
-		f.path = append(f.path, n.Name)
-	}
-	return f, nil
+	return newField(chain), nil
 }
 
 func descend(fields []icebergo.NestedField, parts []string) ([]icebergo.NestedField, bool) {

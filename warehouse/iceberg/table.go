@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/apache/iceberg-go/catalog"
 	iceio "github.com/apache/iceberg-go/io"
@@ -30,6 +31,7 @@ type Table struct {
 
 	deletes  *deleteCache
 	keyIndex KeyIndex // nil = none
+	latest   atomic.Pointer[table.Metadata]
 }
 
 // Open binds a table of a catalog. It loads the table once, so a missing table
@@ -72,6 +74,8 @@ func (t *Table) load(ctx context.Context) (*table.Table, error) {
 		}
 		return nil, fmt.Errorf("load table %s: %w", t.name, err)
 	}
+	meta := tbl.Metadata()
+	t.latest.Store(&meta)
 	return table.New(t.ident, tbl.Metadata(), tbl.MetadataLocation(), t.fsF, t.cat.Catalog), nil
 }
 
