@@ -54,3 +54,6 @@ func (m *Matcher) ParquetValues(part int, lo, hi []byte) (seq iter.Seq[[]byte], 
 func (m *Matcher) ParquetHashes(part int, lo, hi []byte) (seq iter.Seq[uint64], ok bool) {
 	return nil, false
 }
+
+// batch is how many values are hashed and probed at a time: their hashes stay in the first-level cache.
+const batch = 1024
