@@ -64,7 +64,7 @@ func (c *Chunk) check() error {
 	if c.Start == 0 && c.End == 0 && m.NumValues == 0 {
 		return nil // an empty row group may leave its offsets unset
 	}
-	if c.Start < 4 || c.End > c.File.FooterOffset {
+	if c.Start < 4 || c.End > c.File.FooterOffset || m.DataPageOffset > c.End {
 		return corrupt("chunk at %d of %d bytes lies outside the file's data", c.Start, m.TotalCompressedSize)
 	}
 	return nil

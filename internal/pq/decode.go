@@ -49,13 +49,20 @@ func (c *Chunk) NewDecoder() *Decoder { return &Decoder{chunk: c} }
 // Reset points the decoder at another chunk and keeps its memory.
 func (d *Decoder) Reset(c *Chunk) { d.chunk, d.Dict, d.rows = c, nil, 0 }
 
-func (d *Decoder) where(p *Page) string {
-	return fmt.Sprintf("%s, page at %d", d.chunk.Where(), p.Offset)
+// fail adds the page's place to an error.
+func (d *Decoder) fail(p *Page, err error) error {
+	if err == nil {
+		return nil
+	}
+	return at(fmt.Sprintf("%s, page at %d", d.chunk.Where(), p.Offset), err)
 }
+
+// Explain adds the page's place to an error from reading its sections.
+func (d *Decoder) Explain(p *Page, err error) error { return d.fail(p, err) }
 
 // SetDictionary decodes a dictionary page.
 func (d *Decoder) SetDictionary(p *Page) error {
-	return at(d.where(p), d.setDictionary(p))
+	return d.fail(p, d.setDictionary(p))
 }
 
 func (d *Decoder) setDictionary(p *Page) error {
@@ -94,7 +101,7 @@ func (d *Decoder) Body(p *Page) (Body, error) {
 	} else {
 		b, err = d.bodyV1(p)
 	}
-	return b, at(d.where(p), err)
+	return b, d.fail(p, err)
 }
 
 // bodyV1: repetition levels, definition levels and values, compressed as one
@@ -178,16 +185,16 @@ func (d *Decoder) Decode(p *Page, out *PageData) error {
 		return err
 	}
 	if err := d.levels(p, body, out); err != nil {
-		return at(d.where(p), err)
+		return d.fail(p, err)
 	}
 	err = out.Values.DecodeValues(body.Values, p.Header.Encoding, d.chunk.Column, d.Dict, out.Defined)
-	return at(d.where(p), err)
+	return d.fail(p, err)
 }
 
 // DecodeLevels decodes the levels of a page that was cut by Body, and leaves
 // the values alone: out.Values is stale.
 func (d *Decoder) DecodeLevels(p *Page, body Body, out *PageData) error {
-	return at(d.where(p), d.levels(p, body, out))
+	return d.fail(p, d.levels(p, body, out))
 }
 
 func (d *Decoder) levels(p *Page, body Body, out *PageData) error {

@@ -23,6 +23,9 @@ var (
 	ErrNotLeaf = errors.New("column is a group")
 )
 
+// ErrDictionaryIndex: a value refers to an entry that the dictionary lacks.
+var ErrDictionaryIndex = corrupt("index above the dictionary's entries")
+
 // Error says what is wrong and where. Neither part ever holds a value.
 type Error struct {
 	Kind  error  // ErrCorrupt or ErrUnsupported

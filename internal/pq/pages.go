@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/parquet-go/parquet-go/format"
 )
@@ -35,8 +36,9 @@ type ReadOptions struct {
 	// Index, if set, gives the page locations: pages know their rows.
 	Index *format.OffsetIndex
 	// Select, if set, is the ascending list of data pages to read; it needs
-	// Index. The dictionary page is read too unless SkipDictionary says no.
-	Select         []int
+	// Index.
+	Select []int
+	// SkipDictionary leaves the dictionary page out, see Chunk.Dictionary.
 	SkipDictionary bool
 	// Gap is how many unneeded bytes between two selected pages are read
 	// rather than starting another request; 0 = none.
@@ -58,10 +60,11 @@ type PageReader struct {
 	ranges []span
 	sel    []int // ordinals still to come, when selecting
 
-	ordinal int
-	values  int64 // level entries of the data pages passed so far
-	row     int64 // rows that started so far; -1 once unknown
-	page    Page
+	bytesRead int64 // bytes read
+	ordinal   int
+	values    int64 // level entries of the data pages passed so far
+	row       int64 // rows that started so far; -1 once unknown
+	page      Page
 }
 
 type span struct{ from, to int64 }
@@ -72,10 +75,49 @@ func (c *Chunk) Pages(ctx context.Context, o ReadOptions) *PageReader {
 		o.Window = 1 << 20
 	}
 	r := &PageReader{ctx: ctx, chunk: c, o: o, pos: c.Start, limit: c.End}
-	if o.Select != nil {
+	switch {
+	case o.Select != nil:
 		r.plan()
+	case o.SkipDictionary:
+		r.pos = max(r.pos, c.Meta.DataPageOffset)
+	}
+	if w, _ := windows.Get().(*[]byte); w != nil {
+		r.win = (*w)[:0]
 	}
 	return r
+}
+
+// windows are the readers' buffers, used again after Close.
+var windows sync.Pool
+
+// Close gives the reader's memory back: no page of it may be used any more. It
+// is not needed for anything else.
+func (r *PageReader) Close() {
+	if cap(r.win) > 0 && cap(r.win) <= 8<<20 {
+		w := r.win[:0]
+		windows.Put(&w)
+	}
+	r.win, r.pos, r.page = nil, r.limit, Page{}
+}
+
+// BytesRead is how many bytes of the file were read so far.
+func (r *PageReader) BytesRead() int64 { return r.bytesRead }
+
+// Dictionary reads the chunk's dictionary page on its own, nil when none is
+// announced. Unlike a page of a reader it stays valid.
+func (c *Chunk) Dictionary(ctx context.Context) (*Page, error) {
+	if !c.HasDictionary() || c.Meta.DictionaryPageOffset >= c.Meta.DataPageOffset {
+		return nil, nil
+	}
+	r := &PageReader{ctx: ctx, chunk: c, o: ReadOptions{Window: 1 << 30}, pos: c.Start, limit: c.Meta.DataPageOffset}
+	p, err := r.Next()
+	if err == io.EOF {
+		return nil, nil
+	}
+	if err == nil && p.Header.Type != format.DictionaryPage {
+		err = at(c.Where(), corrupt("no dictionary page where one is announced"))
+	}
+	return p, err
 }
 
 // plan turns the selection into byte ranges, joined across small gaps.
@@ -302,6 +344,7 @@ func (r *PageReader) fill(off int64, n int) error {
 		r.win = r.win[:0]
 		return err
 	}
+	r.bytesRead += int64(len(next) - kept)
 	r.win, r.winAt = next, off
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // repeated value or packed values.
 type Run struct {
 	Count  int    // values, cut to what the page still needs
-	Value  uint32 // when Packed is nil
+	Value  uint32 // when Packed is nil; may be wider: parquet-go writes 0xff for true
 	Packed []byte // bit-packed values, least significant bit first
 }
 
@@ -57,9 +57,6 @@ func (r *Runs) repeated(count uint64) (run Run, ok bool, err error) {
 	for i := range size {
 		run.Value |= uint32(r.src[i]) << (8 * i)
 	}
-	if r.width < 32 && run.Value>>r.width != 0 {
-		return run, false, corrupt("run-length value is wider than its bit width")
-	}
 	r.src = r.src[size:]
 	run.Count = int(min(count, uint64(r.left)))
 	r.left -= run.Count
@@ -90,10 +87,10 @@ func (r *Runs) packed(groups uint64) (run Run, ok bool, err error) {
 // unpackPadding is what bitpack may read behind its input.
 const unpackPadding = bitpack.PaddingInt32
 
-// unpack decodes count values into dst[:count]; dst's capacity must reach
-// count rounded up to 8. scratch is used where the input has no room behind
+// Unpack decodes a run's packed values into dst, whose capacity must reach its
+// length rounded up to 8. scratch is used where the input has no room behind
 // it for vector loads.
-func unpack(dst []uint32, packed []byte, width int, scratch *[]byte) {
+func Unpack(dst []uint32, packed []byte, width int, scratch *[]byte) {
 	if width == 0 {
 		clear(dst)
 		return
@@ -108,9 +105,6 @@ func unpack(dst []uint32, packed []byte, width int, scratch *[]byte) {
 	}
 	bitpack.Unpack(full, in[:need+unpackPadding], uint(width))
 }
-
-// unpackChunk is how many values are unpacked at a time.
-const unpackChunk = 4096
 
 // decodeHybrid appends n values to dst.
 func decodeHybrid(dst []uint32, src []byte, width, n int, scratch *[]byte) ([]uint32, error) {
@@ -128,7 +122,7 @@ func decodeHybrid(dst []uint32, src []byte, width, n int, scratch *[]byte) ([]ui
 		if run.Packed == nil {
 			fill(dst[i:i+run.Count], run.Value)
 		} else {
-			unpack(dst[i:i+run.Count], run.Packed, width, scratch)
+			Unpack(dst[i:i+run.Count], run.Packed, width, scratch)
 		}
 		dst = dst[:i+run.Count]
 	}

@@ -270,7 +270,7 @@ func (v *Values) indexes(src []byte, dict *Values) error {
 		worst = max(worst, x)
 	}
 	if int64(worst) >= int64(dict.N) {
-		return corrupt("index above the dictionary's %d entries", dict.N)
+		return ErrDictionaryIndex
 	}
 	return nil
 }
