@@ -26,3 +26,6 @@
 // manifest holds no floating-point number, so that its canonical form
 // (RFC 8785) is the same in every language.
 package manifests
+
+// Claim is what a manifest asserts, and no more than that.
+const Claim = "absent from the enumerated surfaces, at the stated versions, checked in the stated way"

@@ -71,7 +71,7 @@ type Record struct {
 	// A physical delete.
 	Object   string    `json:"object,omitempty" parquet:"object,dict"`     // "data", "manifest", "manifest list", …
 	Response string    `json:"response,omitempty" parquet:"response,dict"` // "deleted", "already gone"
-	Time     time.Time `json:"time,omitzero" parquet:"time,timestamp(microsecond)"`
+	Time     time.Time `json:"time,omitzero" parquet:"time,optional,timestamp(microsecond)"`
 }
 
 // ErrRecord: a record breaks a rule of evidence.
