@@ -1,0 +1,49 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/expunge/expunge/internal/clock"
+	"github.com/expunge/expunge/manifests"
+)
+
+// end closes the run's main part: the manifest is written from what the
+// journal says, and a verification that failed is an error all the same.
+func (r *Run) end(ctx context.Context) error {
+	if r.progress.ended == nil {
+		rec := endRecord{Time: clock.Now(ctx)}
+		if len(r.progress.committedSlots()) > 0 && r.job.cfg.Grace > 0 {
+			rec.PurgeDue = r.purgeDue()
+		}
+		if err := r.note(ctx, evEnded, "", rec); err != nil {
+			return err
+		}
+	}
+	return r.endManifest(ctx)
+}
+
+// endManifest writes the run's manifest unless the journal has it already.
+func (r *Run) endManifest(ctx context.Context) error {
+	if r.progress.closed {
+		return r.verdict()
+	}
+	if _, err := r.writeManifest(ctx, manifests.KindRun, r.progress.ended.Time); err != nil {
+		return err
+	}
+	if len(r.progress.purged) > 0 {
+		if err := r.forgetKeys(ctx); err != nil {
+			return err
+		}
+	}
+	return r.verdict()
+}
+
+func (r *Run) verdict() error {
+	for _, slot := range sortedKeys(r.progress.verified) {
+		if v := r.progress.verified[slot]; !v.Passed {
+			return fmt.Errorf("%s: %s: %w", r.targets[slot].name, v.Class, ErrVerification)
+		}
+	}
+	return nil
+}

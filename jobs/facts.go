@@ -1,0 +1,162 @@
+package jobs
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/expunge/expunge/manifests"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// targetFacts adds what became of one target to a manifest.
+func (r *Run) targetFacts(m *manifests.Manifest, t *boundTarget, kind manifests.Kind) {
+	p := &r.progress
+	plan := p.planned.Targets[t.slot].Plan
+	sum := p.totals(t.slot)
+	mt := manifests.Target{
+		Name: t.name, Status: manifests.TargetUntouched,
+		FilesTotal: plan.TotalFiles, FilesScanned: sum.Files, RowsTotal: plan.TotalRows,
+		FilesExcluded: sum.LeftAlone, FilesFailed: sum.Failed,
+		BytesRead: sum.BytesRead, BytesCopied: sum.Copied, BytesEncoded: sum.Encoded,
+	}
+	for _, s := range plan.Skipped {
+		mt.Skipped = append(mt.Skipped, manifests.Skipped{Reason: s.Reason, Files: s.Files, Rows: s.Rows, Bytes: s.Bytes})
+	}
+	for _, b := range plan.Blockers {
+		if t.sel.Refs != "report" || kind != manifests.KindRun {
+			mt.Blockers = append(mt.Blockers, blocker(b))
+		}
+	}
+	r.perMatchFacts(&mt, t)
+	r.statusFacts(&mt, m, t)
+	if c, ok := p.committed[t.slot]; ok {
+		r.commitFacts(&mt, m, c)
+	}
+	if pu, ok := p.purged[t.slot]; ok && kind != manifests.KindRestore {
+		r.purgeFacts(&mt, m, t.name, pu, kind)
+	}
+	if rev, ok := p.reverted[t.slot]; ok && kind == manifests.KindRestore {
+		mt.Status, mt.After = manifests.TargetRestored, version(rev.After)
+		mt.RowsReturned = rev.RowsErased
+	}
+	if kind == manifests.KindRun {
+		r.verifyFacts(m, t.name, t.slot)
+	} else {
+		m.Verification.Mode = r.job.cfg.Verify.Mode
+	}
+	m.Targets = append(m.Targets, mt)
+}
+
+func blocker(b warehouse.Blocker) manifests.Blocker {
+	return manifests.Blocker{Ref: b.Ref, Type: b.Type, SnapshotID: strconv.FormatInt(b.SnapshotID, 10), Reason: b.Reason}
+}
+
+func version(d warehouse.Description) *manifests.Version {
+	return &manifests.Version{SnapshotID: strconv.FormatInt(d.SnapshotID, 10), SequenceNumber: d.SequenceNumber,
+		MetadataLocation: d.MetadataLocation, MetadataSHA256: d.MetadataSHA256}
+}
+
+func (r *Run) perMatchFacts(mt *manifests.Target, t *boundTarget) {
+	if r.progress.scanned == nil {
+		return
+	}
+	for _, s := range r.progress.scanned.Targets {
+		if s.Slot != t.slot {
+			continue
+		}
+		for i, n := range s.PerMatch {
+			if i < len(t.sel.Match) {
+				mt.PerMatch = append(mt.PerMatch, manifests.MatchResult{Keyset: t.sel.Match[i].Keyset, Columns: t.sel.Match[i].Columns, Rows: n})
+			}
+		}
+	}
+}
+
+func (r *Run) statusFacts(mt *manifests.Target, m *manifests.Manifest, t *boundTarget) {
+	p := &r.progress
+	if c, ok := p.committed[t.slot]; ok {
+		mt.Status = manifests.TargetDone
+		if c.NoChange {
+			mt.Status = manifests.TargetClean
+		}
+		return
+	}
+	if f, ok := p.failed[t.slot]; ok {
+		mt.Status, mt.Reason = manifests.TargetFailed, f.Class
+		m.Incidents.Failures++
+		m.Incidents.Notes = append(m.Incidents.Notes, manifests.Incident{Target: t.name, What: f.Class, Count: 1})
+		return
+	}
+	if p.stopped != nil {
+		mt.Status = manifests.TargetStopped
+	}
+}
+
+func (r *Run) commitFacts(mt *manifests.Target, m *manifests.Manifest, c commitRecord) {
+	mt.Before, mt.After = version(c.Before), version(c.After)
+	mt.FilesRewritten, mt.FilesDropped = c.FilesReplaced, c.FilesDropped
+	mt.RowsErased, mt.RowsDeleted = c.RowsErased, c.RowsAlreadyDeleted
+	mt.DeleteFilesRemoved, mt.DeleteFilesReplaced = c.DeleteFilesRemoved, c.DeleteFilesReplaced
+	mt.Groups, mt.Attempts, mt.Conflicts = 1, int64(c.Attempts), int64(c.Conflicts)
+	mt.RowsIn, mt.RowsOut = c.RowsIn, c.RowsOut
+	m.Incidents.Conflicts += int64(c.Conflicts)
+	m.Incidents.Retries += int64(max(0, c.Attempts-1))
+	if c.NoChange || r.job.cfg.Grace == 0 {
+		return
+	}
+	if due := r.purgeDue(); m.Kind == manifests.KindRun {
+		m.Times.PurgeDue = &due
+		m.Residue = append(m.Residue, manifests.Residue{Target: mt.Name, Surface: "replaced files and history",
+			Count: c.FilesReplaced + c.FilesDropped, State: "within grace", GoneBy: &due, Owner: "expunge"})
+	}
+}
+
+// purgeDue is when the grace of the run's commits ends.
+func (r *Run) purgeDue() time.Time {
+	return r.progress.commitAt.Add(r.job.cfg.Grace.Duration())
+}
+
+func (r *Run) purgeFacts(mt *manifests.Target, m *manifests.Manifest, name string, pu purgeRecord, kind manifests.Kind) {
+	if kind == manifests.KindPurge {
+		mt.Status = manifests.TargetPurged
+	}
+	mt.After = version(pu.Purged.After)
+	mt.ManifestsRemoved = pu.Purged.ManifestsRemoved
+	for _, id := range pu.Purged.SnapshotsExpired {
+		mt.SnapshotsExpired = append(mt.SnapshotsExpired, strconv.FormatInt(id, 10))
+	}
+	mt.Blockers = nil
+	for _, b := range pu.Purged.Blockers {
+		mt.Blockers = append(mt.Blockers, blocker(b))
+	}
+	m.Deletes.Objects += pu.Purged.FilesRemoved
+	m.Deletes.Bytes += pu.Purged.BytesRemoved
+	at := pu.Time.UTC()
+	if m.Times.Purged == nil || at.After(*m.Times.Purged) {
+		m.Times.Purged = &at
+	}
+	r.addSurfaces(m, name, pu.Residue)
+}
+
+func (r *Run) verifyFacts(m *manifests.Manifest, name string, slot int) {
+	m.Verification.Mode = r.job.cfg.Verify.Mode
+	v, ok := r.progress.verified[slot]
+	if !ok {
+		return
+	}
+	r.addSurfaces(m, name, v)
+	at := v.Time.UTC()
+	if m.Times.Verified == nil || at.After(*m.Times.Verified) {
+		m.Times.Verified = &at
+	}
+}
+
+func (r *Run) addSurfaces(m *manifests.Manifest, name string, v verifyRecord) {
+	for _, s := range v.Surfaces {
+		m.Verification.Surfaces = append(m.Verification.Surfaces, manifests.Surface{Target: name, Surface: s.Surface, Result: s.Result,
+			Objects: s.Objects, BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note})
+	}
+	for _, c := range v.Controls {
+		m.Verification.Controls = append(m.Verification.Controls, manifests.Control{Target: name, Files: c.Files, Before: c.Before, After: c.After})
+	}
+}

@@ -1,0 +1,68 @@
+package jobs
+
+import (
+	"context"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/rewriter"
+	rewriteparquet "github.com/expunge/expunge/rewriter/parquet"
+	"github.com/expunge/expunge/scanner"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// ScanResult is what a scan of one file found.
+type ScanResult struct {
+	Rows      int64
+	Hits      *roaring64.Bitmap // row positions that carry a key
+	PerMatch  []int64
+	Method    string
+	BytesRead int64
+}
+
+// Format scans and rewrites the files of one format. Implementations must be
+// safe for concurrent use.
+type Format interface {
+	// Scan finds the rows that carry a key of any of the matches.
+	Scan(ctx context.Context, src storage.Object, m []warehouse.BoundMatch) (*ScanResult, error)
+	// Rewrite writes the survivors of an edit. It neither closes nor aborts dst.
+	Rewrite(ctx context.Context, src storage.Object, dst storage.Writer, e rewriter.Edit, o rewriter.Options) (*rewriter.Result, error)
+}
+
+// parquetFormat is the format of Iceberg tables that expunge can rewrite.
+type parquetFormat struct{}
+
+func (parquetFormat) Scan(ctx context.Context, src storage.Object, m []warehouse.BoundMatch) (*ScanResult, error) {
+	res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(m)})
+	if err != nil {
+		return nil, err
+	}
+	return &ScanResult{Rows: res.Rows, Hits: res.Hits, PerMatch: res.PerMatch, Method: string(res.Method), BytesRead: res.BytesRead}, nil
+}
+
+func (parquetFormat) Rewrite(ctx context.Context, src storage.Object, dst storage.Writer, e rewriter.Edit, o rewriter.Options) (*rewriter.Result, error) {
+	return rewriteparquet.Rewrite(ctx, src, dst, e, o)
+}
+
+func scanMatches(m []warehouse.BoundMatch) []scanner.Match {
+	out := make([]scanner.Match, len(m))
+	for i, b := range m {
+		cols := make([]scanner.ColumnRef, len(b.Columns))
+		for k, c := range b.Columns {
+			cols[k] = scanner.ColumnRef{FieldID: int32(c.FieldID), Path: c.Path}
+		}
+		out[i] = scanner.Match{Keys: b.Keys, Columns: cols}
+	}
+	return out
+}
+
+func (j *Job) format(name string) (Format, bool) {
+	if f, ok := j.env.Formats[name]; ok {
+		return f, true
+	}
+	if name == "parquet" {
+		return parquetFormat{}, true
+	}
+	return nil, false
+}

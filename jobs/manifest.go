@@ -1,0 +1,367 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/manifests"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// claim is what every manifest says of itself, no more.
+const claim = "absent from the surfaces listed here, at the versions listed here, checked in the way stated here"
+
+// writeManifest derives the outcome, signs, stores and logs the manifest of a
+// step. It can be repeated after a crash: what is stored already is kept.
+func (r *Run) writeManifest(ctx context.Context, kind manifests.Kind, end time.Time) (*manifests.Manifest, error) {
+	if err := r.step(ctx, StepManifest); err != nil {
+		return nil, err
+	}
+	id := r.ID() + "-" + string(kind)
+	if n := r.countManifests(string(kind)); n > 0 {
+		id += "-" + strconv.Itoa(n+1)
+	}
+	where := r.job.statePath("manifests", manifests.EnvelopeName(id))
+	log, signers, err := r.job.log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	envelope, err := storage.ReadAll(ctx, r.job.stateStore, where)
+	if errors.Is(err, fs.ErrNotExist) {
+		envelope, err = r.signManifest(ctx, id, kind, end, log, signers)
+		if err == nil {
+			err = storage.WriteAll(ctx, r.job.stateStore, where, envelope, storage.CreateOptions{IfNotExists: true})
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write manifest: %w", err)
+	}
+	proof, err := log.Append(ctx, envelope)
+	if err != nil {
+		return nil, fmt.Errorf("append manifest to the log: %w", err)
+	}
+	if err := storage.WriteAll(ctx, r.job.stateStore, r.job.statePath("manifests", manifests.ProofName(id)), proof, storage.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("write log proof: %w", err)
+	}
+	m, err := manifests.Read(envelope)
+	if err != nil {
+		return nil, fmt.Errorf("read own manifest: %w", err)
+	}
+	if err := r.writeReport(ctx, id, m); err != nil {
+		return nil, err
+	}
+	return m, r.note(ctx, evManifest, string(kind), manifestRecord{ID: id, Kind: string(kind),
+		SHA256: manifests.Digest(envelope), Outcome: string(m.Outcome.Result), Path: where})
+}
+
+func (r *Run) countManifests(kind string) (n int) {
+	for _, m := range r.progress.manifests {
+		if m.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Run) writeReport(ctx context.Context, id string, m *manifests.Manifest) error {
+	var html strings.Builder
+	if err := manifests.HTML(&html, m, nil); err != nil {
+		return fmt.Errorf("render report: %w", err)
+	}
+	where := r.job.statePath("manifests", id+".html")
+	if err := storage.WriteAll(ctx, r.job.stateStore, where, []byte(html.String()), storage.CreateOptions{ContentType: "text/html; charset=utf-8"}); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+func (r *Run) signManifest(ctx context.Context, id string, kind manifests.Kind, end time.Time, log *manifests.Log, signers []manifests.Signer) ([]byte, error) {
+	ev, err := r.writeSidecar(ctx, id, kind)
+	if err != nil {
+		return nil, err
+	}
+	m, err := r.buildManifest(id, kind, end)
+	if err != nil {
+		return nil, err
+	}
+	m.Evidence = ev
+	head, err := log.Head(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read log head: %w", err)
+	}
+	m.Continuity.PreviousCheckpoint = head
+	m.Actors = actors(signers, end)
+	m.Outcome = manifests.Decide(m)
+	return manifests.Sign(ctx, m, signers...)
+}
+
+// actors are the signers: executor first, then the verifier where it has a key of its own.
+func actors(signers []manifests.Signer, at time.Time) []manifests.Actor {
+	var out []manifests.Actor
+	for i, s := range signers {
+		role := manifests.RoleExecutor
+		if i == 1 {
+			role = manifests.RoleVerifier
+		}
+		out = append(out, manifests.Actor{Role: role, KeyID: manifests.KeyID(s.Public()), Time: &at})
+	}
+	return out
+}
+
+// buildManifest states the facts of the journal. It reads no clock.
+func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time) (*manifests.Manifest, error) {
+	p, cfg := &r.progress, r.job.cfg
+	m := &manifests.Manifest{
+		SchemaVersion: manifests.SchemaVersion, ID: id, RunID: r.ID(), Kind: kind, Job: cfg.Name,
+		Policy: manifests.Policy{Controller: cfg.Policy.Controller, Environment: cfg.Policy.Environment,
+			LegalBasis: cfg.Policy.Basis, PolicyID: cfg.Policy.ID, Grace: cfg.Grace.String()},
+		Tool: manifests.Tool{Name: "expunge", Version: r.job.env.Version, BinarySHA256: r.job.env.BinarySHA256,
+			ConfigSHA256: r.frozen.Digest, Verifier: "arrow-go", Engine: cfg.Engine.Type, Platform: runtime.GOOS + "/" + runtime.GOARCH},
+		Scope:     manifests.Scope{Claim: claim, Since: optional(r.frozen.Since), Until: optional(r.frozen.Until)},
+		Incidents: manifests.Incidents{Resumes: p.resumes},
+		Limits:    manifests.Limits{Rows: int64(cfg.Limits.Rows), SharePPM: int64(cfg.Limits.Share), Files: int64(cfg.Limits.Files)},
+		Times:     manifests.Times{Start: r.frozen.Started, End: end, Commit: optional(p.commitAt)},
+	}
+	if p.planned != nil {
+		m.Continuity.PlanSHA256 = p.planned.Digest
+	}
+	if prev, ok := r.previousManifest(kind); ok {
+		m.Continuity.PreviousID, m.Continuity.PreviousSHA256 = prev.ID, prev.SHA256
+		if kind == manifests.KindRun {
+			m.Continuity.Supersedes = prev.ID
+		} else {
+			m.Continuity.Continues = prev.ID
+		}
+	}
+	if p.stopped != nil {
+		m.Limits.StoppedBy = p.stopped.Limit
+	}
+	if err := r.keysetFacts(m); err != nil {
+		return nil, err
+	}
+	r.clockFacts(m, end)
+	r.scopeFacts(m)
+	for _, t := range r.targets {
+		r.targetFacts(m, t, kind)
+	}
+	return m, nil
+}
+
+func (r *Run) previousManifest(kind manifests.Kind) (manifestRecord, bool) {
+	if kind == manifests.KindRun {
+		return r.progress.manifest(string(kind))
+	}
+	return r.progress.manifest(string(manifests.KindRun))
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func (r *Run) keysetFacts(m *manifests.Manifest) error {
+	if r.progress.keysets == nil {
+		return errNoKeysets
+	}
+	e, err := r.recorder()
+	if err != nil {
+		return err
+	}
+	for _, k := range r.progress.keysets.Keysets {
+		set := r.sets[k.Name]
+		ks := manifests.Keyset{Name: k.Name}
+		if err := json.Unmarshal(k.Commitment, &ks.Commitment); err != nil {
+			return fmt.Errorf("commitment of %s: %w", k.Name, err)
+		}
+		for _, part := range set.Schema() {
+			ks.Parts = append(ks.Parts, manifests.KeyPart{Name: part.Name, Type: part.Type.String(), Normalize: part.Normalize})
+		}
+		if rep := k.Report; rep != nil {
+			ks.Duplicates, ks.Held = rep.Duplicates, rep.Held
+			m.Policy.Requests += rep.Requests
+			for _, s := range rep.Sources {
+				d, _, err := e.digest(s.SHA256, 0)
+				if err != nil {
+					return err
+				}
+				ks.Sources = append(ks.Sources, manifests.KeySource{Name: s.URI, KeyedDigest: d, Bytes: s.Size, Hold: s.Hold})
+			}
+		}
+		if f := set.Filter(); f.Bits > 0 {
+			ks.Filter = &manifests.Filter{Kind: "split-block bloom", Bits: int64(f.Bits), Hashes: f.Hashes, DesignPPM: int64(f.DesignFP * 1e6)}
+		}
+		m.Keysets = append(m.Keysets, ks)
+	}
+	return nil
+}
+
+// clockFacts are GDPR Art. 12's: when the first request came, when it was due, whether that was met.
+func (r *Run) clockFacts(m *manifests.Manifest, end time.Time) {
+	reports := map[string]*keyset.Report{}
+	for _, k := range r.progress.keysets.Keysets {
+		reports[k.Name] = k.Report
+	}
+	earliest := earliestRequest(reports)
+	m.Policy.EarliestRequest = optional(earliest)
+	if d := r.job.cfg.Policy.Deadline.Duration(); d > 0 && !earliest.IsZero() {
+		due := earliest.Add(d)
+		met := !end.Add(r.job.cfg.Grace.Duration()).After(due)
+		if m.Kind == manifests.KindPurge {
+			met = !end.After(due)
+		}
+		m.Policy.Deadline, m.Policy.DeadlineMet = optional(due), &met
+	}
+}
+
+func (r *Run) scopeFacts(m *manifests.Manifest) {
+	for _, x := range r.job.cfg.Excluded {
+		m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: x.What, Reason: x.Reason, Owner: x.Owner, GoneBy: x.GoneBy.String(), Declared: true})
+	}
+	for _, x := range r.excluded {
+		m.Scope.Excluded = append(m.Scope.Excluded, exclusion("", x))
+	}
+	for _, t := range r.targets {
+		pt := r.progress.planned.Targets[t.slot]
+		d := pt.Plan.Description
+		inc := manifests.Included{Target: t.name, UUID: d.UUID, Location: d.Location, FormatVersion: d.FormatVersion, Action: t.sel.Action.Kind}
+		for _, ref := range d.Refs {
+			inc.Refs = append(inc.Refs, ref.Type+" "+ref.Name)
+		}
+		for _, mt := range t.sel.Match {
+			inc.Match = append(inc.Match, mt.Keyset+": "+strings.Join(mt.Columns, ", "))
+		}
+		m.Scope.Included = append(m.Scope.Included, inc)
+		for _, x := range pt.Plan.Excluded {
+			m.Scope.Excluded = append(m.Scope.Excluded, exclusion(t.name, x))
+		}
+		for _, s := range pt.Plan.Skipped {
+			if s.Reason == "outside time range" {
+				m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: "files outside --since and --until", Target: t.name, Reason: s.Reason, Declared: true, Count: s.Files})
+			}
+		}
+		if n := r.progress.totals(t.slot).LeftAlone; n > 0 {
+			m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: "data files of an unsupported kind", Target: t.name, Reason: "unsupported file feature; see the evidence", Count: n})
+		}
+	}
+}
+
+func exclusion(target string, x warehouse.Excluded) manifests.Exclusion {
+	return manifests.Exclusion{What: x.What, Target: target, Reason: x.Reason, Owner: x.Owner, GoneBy: x.GoneBy, Declared: x.Declared}
+}
+
+// statePath is a path in the state bucket.
+func (j *Job) statePath(parts ...string) string {
+	return strings.TrimSuffix(j.cfg.State, "/") + "/" + strings.Join(parts, "/")
+}
+
+// signers are the executor's key and, where the job names another, the verifier's.
+func (j *Job) signers(ctx context.Context) ([]manifests.Signer, error) {
+	ref := j.cfg.Signing.Executor
+	var executor *manifests.Key
+	var err error
+	if ref == "" {
+		executor, err = j.ownKey(ctx)
+	} else {
+		executor, err = manifests.LoadKey(ref)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("executor's signing key: %w", err)
+	}
+	out := []manifests.Signer{executor}
+	if v := j.cfg.Signing.Verifier; v != "" && v != ref {
+		key, err := manifests.LoadKey(v)
+		if err != nil {
+			return nil, fmt.Errorf("verifier's signing key: %w", err)
+		}
+		out = append(out, key)
+	}
+	return out, nil
+}
+
+// ownKey is the key that the state bucket holds for jobs that name none. It
+// makes manifests tamper-evident to others, not against the bucket's owner.
+func (j *Job) ownKey(ctx context.Context) (*manifests.Key, error) {
+	where := j.statePath("keys", "executor.pem")
+	pem, err := storage.ReadAll(ctx, j.stateStore, where)
+	if err == nil {
+		return manifests.ParseKey(pem)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	key, err := manifests.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	if pem, err = key.PEM(); err != nil {
+		return nil, err
+	}
+	err = storage.WriteAll(ctx, j.stateStore, where, pem, storage.CreateOptions{IfNotExists: true, Private: true})
+	if errors.Is(err, fs.ErrExist) { // another run was faster
+		if pem, err = storage.ReadAll(ctx, j.stateStore, where); err != nil {
+			return nil, err
+		}
+		return manifests.ParseKey(pem)
+	}
+	return key, err
+}
+
+// logOrigin names the log of this state bucket in checkpoints.
+func (j *Job) logOrigin() string { return "expunge/" + j.cfg.Name }
+
+func (j *Job) log(ctx context.Context) (*manifests.Log, []manifests.Signer, error) {
+	signers, err := j.signers(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := manifests.OpenLog(logStorage{j.stateStore, j.statePath("log")}, j.logOrigin(), signers[0])
+	if err != nil {
+		return nil, nil, fmt.Errorf("open log: %w", err)
+	}
+	return log, signers, nil
+}
+
+// Trust is the job's trust file, or one that trusts the job's own keys.
+func (j *Job) Trust(ctx context.Context) (*manifests.Trust, error) {
+	if f := j.cfg.Signing.Trust; f != "" {
+		raw, err := storage.ReadAll(ctx, j.keys, f)
+		if err != nil {
+			return nil, fmt.Errorf("read trust file: %w", err)
+		}
+		return manifests.ParseTrust(raw)
+	}
+	signers, err := j.signers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var keys []manifests.TrustedKey
+	for i, s := range signers {
+		roles := []string{manifests.RoleExecutor, manifests.RoleVerifier, manifests.RoleLog}
+		if i == 1 {
+			roles = []string{manifests.RoleVerifier}
+		}
+		k, err := manifests.Trusted(s.Public(), "", roles...)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	t := &manifests.Trust{Version: 1, Keys: keys, Logs: []manifests.TrustedLog{{Origin: j.logOrigin(), KeyIDs: []string{keys[0].ID}}}}
+	raw, err := t.JSON()
+	if err != nil {
+		return nil, err
+	}
+	return manifests.ParseTrust(raw)
+}

@@ -1,0 +1,139 @@
+package jobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/expunge/expunge/internal/state"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// plan streams each target's tasks into shards of the run's folder. Only the
+// shard that is being filled is in memory.
+func (r *Run) plan(ctx context.Context) (*planRecord, error) {
+	rec := &planRecord{Excluded: r.excluded}
+	for _, t := range r.targets {
+		pt, err := r.planTarget(ctx, t, 0)
+		if err != nil {
+			return nil, fmt.Errorf("plan %s: %w", t.name, err)
+		}
+		rec.Targets = append(rec.Targets, *pt)
+		r.job.env.Reporter.Report(Event{Type: "progress", Step: StepPlan, Target: t.name,
+			Done: pt.Plan.Tasks, Total: pt.Plan.TotalFiles, Unit: "files"})
+		for _, w := range pt.Plan.Warnings {
+			r.job.env.Reporter.Report(Event{Type: "warning", Step: StepPlan, Target: t.name, Message: w})
+		}
+	}
+	rec.Digest = r.planDigest(rec)
+	return rec, nil
+}
+
+// planDigest binds job, keysets and every task: what run --plan executes and
+// an approval signs.
+func (r *Run) planDigest(rec *planRecord) string {
+	h := sha256.New()
+	io.WriteString(h, "expunge plan v1\x00"+r.frozen.Digest+"\x00"+keysetsID(r.progress.keysets)+"\x00")
+	for _, t := range rec.Targets {
+		d := t.Plan.Description
+		fmt.Fprintf(h, "%s\x00%s\x00%d\x00", t.Name, d.UUID, d.SnapshotID)
+		for _, s := range t.Shards {
+			io.WriteString(h, s.SHA256+"\x00")
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (r *Run) planTarget(ctx context.Context, t *boundTarget, gen int) (*planTarget, error) {
+	pt := &planTarget{Slot: t.slot, Gen: gen, Config: t.config, Name: t.name, LiveFile: planDir(t.slot, gen) + "live"}
+	s := &sharder{ctx: ctx, run: r.st, slot: t.slot, gen: gen,
+		maxFiles: max(1, r.job.cfg.Engine.ShardFiles), maxBytes: int64(r.job.cfg.Engine.ShardSize)}
+	live, err := newLines(ctx, r.st, pt.LiveFile)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := t.target.Plan(ctx, t.sel, s.add, live.add)
+	if err == nil {
+		err = s.flush()
+	}
+	if cerr := live.close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	pt.Plan, pt.Shards = *plan, s.shards
+	return pt, nil
+}
+
+// sharder cuts a stream of tasks into bounded shards.
+type sharder struct {
+	ctx      context.Context
+	run      *state.Run
+	slot     int
+	gen      int
+	maxFiles int
+	maxBytes int64
+
+	out    *lines
+	cur    planShard
+	shards []planShard
+}
+
+func (s *sharder) add(t warehouse.Task) error {
+	if s.out != nil && (s.cur.Tasks >= s.maxFiles || s.maxBytes > 0 && s.cur.Bytes+t.File.Size > s.maxBytes) {
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	if s.out == nil {
+		out, err := newLines(s.ctx, s.run, shardFile(s.slot, s.gen, len(s.shards)))
+		if err != nil {
+			return err
+		}
+		s.out, s.cur = out, planShard{}
+	}
+	s.cur.Tasks++
+	s.cur.Rows += t.File.Rows
+	s.cur.Bytes += t.File.Size
+	return s.out.encode(t)
+}
+
+func (s *sharder) flush() error {
+	if s.out == nil {
+		return nil
+	}
+	err := s.out.close()
+	s.cur.SHA256 = s.out.digest()
+	s.shards = append(s.shards, s.cur)
+	s.out = nil
+	return err
+}
+
+// lines writes JSON lines into a sealed file and digests them.
+type lines struct {
+	w   io.WriteCloser
+	h   hash.Hash
+	enc *json.Encoder
+}
+
+// newLines replaces what a crashed planning may have left under the name:
+// nothing refers to a plan before the journal says that it is whole.
+func newLines(ctx context.Context, run *state.Run, name string) (*lines, error) {
+	w, err := run.Replace(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("write plan: %w", err)
+	}
+	l := &lines{w: w, h: sha256.New()}
+	l.enc = json.NewEncoder(io.MultiWriter(l.w, l.h))
+	return l, nil
+}
+
+func (l *lines) add(s string) error { return l.enc.Encode(s) }
+func (l *lines) encode(v any) error { return l.enc.Encode(v) }
+func (l *lines) digest() string     { return hex.EncodeToString(l.h.Sum(nil)) }
+func (l *lines) close() error       { return l.w.Close() }

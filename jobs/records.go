@@ -1,0 +1,186 @@
+package jobs
+
+import (
+	"time"
+
+	"github.com/expunge/expunge/configs"
+	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// Names of a run's files. All are sealed under the run's secret.
+const (
+	fileJob     = "job.json" // frozenJob
+	filePlan    = "plan/plan.json"
+	dirKeysets  = "keysets/"
+	dirResults  = "results/"
+	journalName = "journal"
+)
+
+// The steps a journal names. An entry is written once its effect is durable.
+const (
+	evCreated   = "created"   // frozenJob is stored
+	evResumed   = "resumed"   // another process took the run up
+	evKeysets   = "keysets"   // every keyset is frozen; keysetsRecord
+	evPlanned   = "planned"   // the plan is stored; planRecord
+	evReplanned = "replanned" // key = slot; planTarget: a failed target is tried again from a new plan
+	evShard     = "shard"     // ShardResult
+	evScanned   = "scanned"   // all shards are done and within limits; scannedRecord
+	evStopped   = "stopped"   // a limit stopped the run; stopRecord
+	evCommitted = "committed" // key = slot; commitRecord
+	evFailed    = "failed"    // key = slot; failRecord: the target is left as it was
+	evVerified  = "verified"  // key = slot; verifyRecord
+	evIntent    = "intent"    // key = slot; what a purge is about to remove
+	evPurged    = "purged"    // key = slot; purgeRecord
+	evReverted  = "reverted"  // key = slot; warehouse.Committed of the restore
+	evManifest  = "manifest"  // key = kind; manifestRecord
+	evEnded     = "ended"     // the run's main part is over; endRecord
+)
+
+// frozenJob is what a run was asked, stored before anything else happens.
+type frozenJob struct {
+	Job      configs.Frozen `json:"job"`
+	Digest   string         `json:"digest"` // canonical digest, without secrets
+	Since    time.Time      `json:"since,omitzero"`
+	Until    time.Time      `json:"until,omitzero"`
+	KeysFrom []string       `json:"keys_from,omitempty"`
+	Started  time.Time      `json:"started"`
+}
+
+// keysetRecord sums up one frozen keyset.
+type keysetRecord struct {
+	Name       string         `json:"name"`
+	File       string         `json:"file"`   // sealed keyset
+	Digest     string         `json:"digest"` // SHA-256 of the frozen form
+	Keys       int64          `json:"keys"`
+	Report     *keyset.Report `json:"report"`
+	Commitment []byte         `json:"commitment"` // manifests.Commitment as JSON
+}
+
+type keysetsRecord struct {
+	Keysets []keysetRecord `json:"keysets"`
+}
+
+// planRecord is the plan of all targets; its digest is what an approval signs.
+type planRecord struct {
+	Targets  []planTarget         `json:"targets"`
+	Excluded []warehouse.Excluded `json:"excluded,omitempty"` // whole targets
+	Digest   string               `json:"digest"`
+}
+
+// planTarget is one table of the plan.
+type planTarget struct {
+	Slot     int            `json:"slot"`
+	Gen      int            `json:"gen"`    // counts the plannings of a target, from 0
+	Config   int            `json:"config"` // index into the job's targets
+	Name     string         `json:"name"`
+	Plan     warehouse.Plan `json:"plan"`
+	Shards   []planShard    `json:"shards"`
+	LiveFile string         `json:"live_file"` // sealed list of the live paths that the plan covers
+}
+
+// planShard is one shard of the plan with the digest of its records.
+type planShard struct {
+	Tasks  int    `json:"tasks"`
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+type scannedRecord struct {
+	Targets []scanTotals `json:"targets"`
+}
+
+// scanTotals adds up the shards of one target.
+type scanTotals struct {
+	Slot      int     `json:"slot"`
+	Files     int64   `json:"files"`
+	Clean     int64   `json:"clean"`
+	Rewritten int64   `json:"rewritten"`
+	Dropped   int64   `json:"dropped"`
+	Failed    int64   `json:"failed"`
+	LeftAlone int64   `json:"left_alone"`
+	Rows      int64   `json:"rows"`
+	Erased    int64   `json:"erased"`
+	BytesRead int64   `json:"bytes_read"`
+	Copied    int64   `json:"copied"`
+	Encoded   int64   `json:"encoded"`
+	PerMatch  []int64 `json:"per_match,omitempty"`
+}
+
+func (t *scanTotals) add(r ShardResult) {
+	t.Files += r.Files
+	t.Clean += r.Clean
+	t.Rewritten += r.Rewritten
+	t.Dropped += r.Dropped
+	t.Failed += r.Failed
+	t.LeftAlone += r.LeftAlone
+	t.Rows += r.Rows
+	t.Erased += r.Erased
+	t.BytesRead += r.BytesRead
+	t.Copied += r.Copied
+	t.Encoded += r.Encoded
+}
+
+type stopRecord struct {
+	Limit string `json:"limit"` // "rows", "share", "files"
+	Slot  int    `json:"slot"`
+	Text  string `json:"text"`
+}
+
+// commitRecord is a commit with the sums over the results that it used.
+type commitRecord struct {
+	warehouse.Committed
+	RowsIn  int64 `json:"rows_in"`
+	RowsOut int64 `json:"rows_out"`
+}
+
+type failRecord struct {
+	Class string `json:"class"` // goes into manifests: never raw error text
+	Text  string `json:"text"`  // for the operator, from the sealed journal
+}
+
+type verifyRecord struct {
+	Passed   bool            `json:"passed"`
+	Class    string          `json:"class,omitempty"`
+	Surfaces []surfaceRecord `json:"surfaces"`
+	Controls []controlRecord `json:"controls,omitempty"`
+	Time     time.Time       `json:"time"`
+}
+
+type surfaceRecord struct {
+	Surface     string `json:"surface"`
+	Result      string `json:"result"` // manifests.Pass …
+	Objects     int64  `json:"objects"`
+	BytesRead   int64  `json:"bytes_read"`
+	CoveragePPM int64  `json:"coverage_ppm"`
+	Findings    int64  `json:"findings"`
+	Note        string `json:"note,omitempty"`
+}
+
+type controlRecord struct {
+	Files  int64 `json:"files"`
+	Before bool  `json:"before"`
+	After  bool  `json:"after"`
+}
+
+type purgeRecord struct {
+	Purged  warehouse.Purged `json:"purged"`
+	Deletes string           `json:"deletes"` // sealed list of warehouse.PhysicalDelete
+	Residue verifyRecord     `json:"residue"`
+	Time    time.Time        `json:"time"`
+}
+
+type manifestRecord struct {
+	ID      string `json:"id"`
+	Kind    string `json:"kind"`
+	SHA256  string `json:"sha256"` // of the envelope
+	Outcome string `json:"outcome"`
+	Path    string `json:"path"`
+}
+
+type endRecord struct {
+	Outcome  string    `json:"outcome"`
+	PurgeDue time.Time `json:"purge_due,omitzero"`
+	Time     time.Time `json:"time"`
+}

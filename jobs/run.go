@@ -1,0 +1,299 @@
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/expunge/expunge/configs"
+	"github.com/expunge/expunge/internal/clock"
+	"github.com/expunge/expunge/internal/state"
+	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// States of a run, as state.Status names them.
+const (
+	StatePlanned     = "planned" // expunge plan: waits to be run
+	StateRunning     = "running"
+	StateInterrupted = "interrupted" // can be resumed
+	StateStopped     = "stopped"     // by a limit, before any change
+	StateFinished    = "finished"
+	StateFailed      = "failed" // before any change
+)
+
+// RunOptions narrow a run.
+type RunOptions struct {
+	Since, Until time.Time
+	KeysFrom     []string
+	DryRun       bool
+	// Confirm is asked once the plan stands and before the first write to a target; nil = not asked.
+	Confirm func(ctx context.Context, p *PlanSummary) error
+}
+
+// Run is one execution of a job, with all that its journal knows.
+type Run struct {
+	job      *Job
+	st       *state.Run
+	journal  *state.Journal
+	frozen   *frozenJob
+	opts     RunOptions
+	progress progress
+	sets     map[string]*keyset.Set
+	reports  map[string]*keyset.Report
+	targets  []*boundTarget
+	excluded []warehouse.Excluded
+	leases   []*state.Lease
+	worker   *Worker
+	resumed  bool
+	planOnly bool // expunge plan: no lease, nothing but the state bucket is written
+	warnings []string
+}
+
+// ID is the run's id: job, start time and a few random digits.
+func (r *Run) ID() string { return r.st.ID() }
+
+func newRunID(job string, now time.Time) (string, error) {
+	var b [3]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("draw run id: %w", err)
+	}
+	return job + "-" + now.Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:]), nil
+}
+
+// newRun creates a run's folder and freezes the job in it.
+func (j *Job) newRun(ctx context.Context, o RunOptions) (*Run, error) {
+	now := clock.Now(ctx)
+	id, err := newRunID(j.cfg.Name, now)
+	if err != nil {
+		return nil, err
+	}
+	st, err := j.state.NewRun(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("create run: %w", err)
+	}
+	r := &Run{job: j, st: st, opts: o}
+	if r.journal, err = st.Journal(ctx, journalName); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	digest, err := j.cfg.Digest()
+	if err != nil {
+		return nil, err
+	}
+	r.frozen = &frozenJob{Job: j.cfg.Freeze(), Digest: digest,
+		Since: o.Since, Until: o.Until, KeysFrom: o.KeysFrom, Started: now}
+	if err := writeJSON(ctx, st, fileJob, r.frozen); err != nil {
+		return nil, fmt.Errorf("freeze job: %w", err)
+	}
+	if err := r.note(ctx, evCreated, "", nil); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// openRun takes up an existing run.
+func (j *Job) openRun(ctx context.Context, id string) (*Run, error) {
+	st, err := j.state.OpenRun(ctx, id)
+	if errors.Is(err, state.ErrNoRun) {
+		return nil, fmt.Errorf("%s: %w", id, ErrNoRun)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open run: %w", err)
+	}
+	r := &Run{job: j, st: st, resumed: true, frozen: &frozenJob{}}
+	if err := readJSON(ctx, st, fileJob, r.frozen); err != nil {
+		return nil, fmt.Errorf("read frozen job: %w", err)
+	}
+	r.opts = RunOptions{Since: r.frozen.Since, Until: r.frozen.Until, KeysFrom: r.frozen.KeysFrom}
+	if r.journal, err = st.Journal(ctx, journalName); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	for e, err := range r.journal.Replay(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("replay journal: %w", err)
+		}
+		if err := r.progress.apply(e); err != nil {
+			return nil, fmt.Errorf("replay journal: entry %d: %w", e.Seq, err)
+		}
+	}
+	return r, nil
+}
+
+// FrozenJob returns the job file that a run was started with, so that resume,
+// purge and restore need nothing but the state bucket.
+func FrozenJob(ctx context.Context, s *state.State, runID string) (*configs.Job, error) {
+	st, err := s.OpenRun(ctx, runID)
+	if errors.Is(err, state.ErrNoRun) {
+		return nil, fmt.Errorf("%s: %w", runID, ErrNoRun)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open run: %w", err)
+	}
+	var f frozenJob
+	if err := readJSON(ctx, st, fileJob, &f); err != nil {
+		return nil, fmt.Errorf("read frozen job: %w", err)
+	}
+	return f.Job.Thaw()
+}
+
+// note appends a journal entry and applies it.
+func (r *Run) note(ctx context.Context, step, key string, data any) error {
+	var raw json.RawMessage
+	if data != nil {
+		b, err := json.Marshal(data)
+		if err != nil {
+			return fmt.Errorf("journal %s: %w", step, err)
+		}
+		raw = b
+	}
+	e, err := r.journal.Append(ctx, state.Event{Step: step, Key: key, Data: raw})
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", step, err)
+	}
+	return r.progress.apply(e)
+}
+
+// step tells people and the status file where the run is.
+func (r *Run) step(ctx context.Context, s Step) error {
+	r.job.env.Reporter.Report(Event{Type: "step", Step: s})
+	return r.setStatus(ctx, StateRunning, string(s))
+}
+
+func (r *Run) setStatus(ctx context.Context, st, step string) error {
+	s := state.Status{Run: r.ID(), Job: r.job.cfg.Name, State: st, Step: step,
+		Started: r.frozen.Started, Updated: clock.Now(ctx), Counters: map[string]int64{}}
+	p := &r.progress
+	if p.ended != nil {
+		s.Outcome, s.Ended = p.ended.Outcome, p.ended.Time
+		if len(p.purged) < len(p.committedSlots()) {
+			s.PurgeDue = p.ended.PurgeDue
+		}
+	}
+	for _, c := range p.committed {
+		s.Counters["rows_erased"] += c.RowsErased
+		s.Counters["files_replaced"] += c.FilesReplaced + c.FilesDropped
+	}
+	for _, pu := range p.purged {
+		s.Counters["files_removed"] += pu.Purged.FilesRemoved
+	}
+	s.Labels = map[string]string{"job_digest": r.frozen.Digest}
+	if err := r.st.SetStatus(ctx, s); err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	return nil
+}
+
+// lock takes the lease of every table of the run, in the order of their ids so
+// that two runs cannot wait for each other.
+func (r *Run) lock(ctx context.Context) error {
+	if r.opts.DryRun || r.planOnly {
+		return nil
+	}
+	names := map[string]string{}
+	for _, t := range r.targets {
+		d, err := t.target.Describe(ctx)
+		if err != nil {
+			return fmt.Errorf("describe %s: %w", t.name, err)
+		}
+		id := d.UUID
+		if id == "" {
+			id = d.Location
+		}
+		names[id] = t.name
+	}
+	for _, id := range sortedKeys(names) {
+		l, err := r.job.state.Acquire(ctx, "table/"+id, r.job.env.Holder+" "+r.ID(), r.job.env.LeaseTTL)
+		if err != nil {
+			r.unlock(ctx)
+			return fmt.Errorf("table %s: %w", names[id], err)
+		}
+		r.leases = append(r.leases, l)
+	}
+	return nil
+}
+
+func (r *Run) unlock(ctx context.Context) {
+	// A run that was cancelled still gives its leases back.
+	ctx = context.WithoutCancel(ctx)
+	for _, l := range r.leases {
+		if err := l.Release(ctx); err != nil {
+			r.job.env.Log.WarnContext(ctx, "lease not released; it lapses by itself", "error", err)
+		}
+	}
+	r.leases = nil
+}
+
+// fence fails once any lease of the run is lost.
+func (r *Run) fence(ctx context.Context) error {
+	for _, l := range r.leases {
+		if err := l.Check(ctx); err != nil {
+			return fmt.Errorf("%w: %w", warehouse.ErrFenced, err)
+		}
+	}
+	return nil
+}
+
+// watch cancels the returned context when somebody asks the run to stop or a
+// lease is lost.
+func (r *Run) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	for _, l := range r.leases {
+		go func() {
+			select {
+			case <-l.Lost():
+				cancel(warehouse.ErrFenced)
+			case <-ctx.Done():
+			case <-done:
+			}
+		}()
+	}
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		tick := time.NewTicker(r.job.env.StopPoll)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				_, stop, err := r.st.StopRequested(ctx)
+				if err == nil && stop {
+					cancel(ErrStopped)
+					return
+				}
+			}
+		}
+	}()
+	return ctx, func() {
+		close(done)
+		cancel(context.Canceled)
+		<-finished
+	}
+}
+
+func writeJSON(ctx context.Context, st *state.Run, name string, v any) error {
+	out, err := st.Replace(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(out).Encode(v); err != nil {
+		out.Close()
+		return err
+	}
+	return out.Close()
+}
+
+func readJSON(ctx context.Context, st *state.Run, name string, v any) error {
+	in, err := st.Open(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return json.NewDecoder(in).Decode(v)
+}

@@ -1,0 +1,182 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/expunge/expunge/configs"
+	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/warehouse"
+	"github.com/expunge/expunge/warehouse/iceberg"
+)
+
+// boundTarget is one table of a run with what the job asks of it.
+type boundTarget struct {
+	slot   int // index within the run: wildcards make several of one job target
+	config int // index into the job's targets
+	name   string
+	cfg    *configs.Target
+	sel    warehouse.Selection
+	target warehouse.Target
+	bound  []warehouse.BoundMatch
+}
+
+// window is what --since and --until ask for.
+type window struct{ since, until time.Time }
+
+func (w window) open() bool { return w.since.IsZero() && w.until.IsZero() }
+
+// resolveTargets finds every table that the job names, in the job's order, and
+// binds its selection. A table that cannot be worked on is listed as excluded;
+// a selection that means nothing is an error (contract rule 8).
+func (j *Job) resolveTargets(ctx context.Context, sets map[string]*keyset.Set, w window) ([]*boundTarget, []warehouse.Excluded, error) {
+	var out []*boundTarget
+	var excluded []warehouse.Excluded
+	seen := map[string]bool{}
+	for i := range j.cfg.Targets {
+		tc := &j.cfg.Targets[i]
+		if tc.Prefix != "" {
+			return nil, nil, fmt.Errorf("target %s: object prefixes are not supported by this version: %w", tc.Prefix, ErrUsage)
+		}
+		names, err := j.tableNames(ctx, tc)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, name := range names {
+			if seen[name] {
+				return nil, nil, fmt.Errorf("table %s is selected twice: %w", name, ErrUsage)
+			}
+			seen[name] = true
+			t, ex, err := j.bindTarget(ctx, i, name, sets, w)
+			if err != nil {
+				return nil, nil, err
+			}
+			if ex != nil {
+				excluded = append(excluded, *ex)
+				continue
+			}
+			t.slot = len(out)
+			out = append(out, t)
+		}
+	}
+	return out, excluded, nil
+}
+
+func (j *Job) tableNames(ctx context.Context, tc *configs.Target) ([]string, error) {
+	if j.env.OpenTarget != nil && !tc.Wildcard() {
+		return []string{tc.Table}, nil
+	}
+	cat, _, err := j.catalog(ctx, tc.Catalog())
+	if err != nil {
+		return nil, err
+	}
+	idents, err := cat.Resolve(ctx, tc.Table)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(idents))
+	for i, id := range idents {
+		names[i] = cat.Name() + "." + strings.Join(id, ".")
+	}
+	return names, nil
+}
+
+// openTarget opens one table by its full name.
+func (j *Job) openTarget(ctx context.Context, name string) (warehouse.Target, error) {
+	if j.env.OpenTarget != nil {
+		return j.env.OpenTarget(ctx, j, name)
+	}
+	catName, rest, _ := strings.Cut(name, ".")
+	cat, store, err := j.catalog(ctx, catName)
+	if err != nil {
+		return nil, err
+	}
+	return iceberg.Open(ctx, cat, table.Identifier(strings.Split(rest, ".")), store)
+}
+
+// bindTarget opens a table and resolves its match columns. It returns an
+// exclusion instead when the table is of a kind that is left alone.
+func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[string]*keyset.Set, w window) (*boundTarget, *warehouse.Excluded, error) {
+	tc := &j.cfg.Targets[config]
+	target, err := j.openTarget(ctx, name)
+	if errors.Is(err, warehouse.ErrUnsupported) {
+		return nil, &warehouse.Excluded{What: name, Reason: reasonOf(err)}, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	sel, err := selection(tc, sets, w)
+	if err != nil {
+		return nil, nil, fmt.Errorf("table %s: %w", name, err)
+	}
+	bound, err := target.Bind(ctx, sel)
+	switch {
+	case errors.Is(err, warehouse.ErrNotFound) && tc.MissingColumn == "list":
+		return nil, &warehouse.Excluded{What: name, Reason: "has no match column", Declared: true}, nil
+	case errors.Is(err, warehouse.ErrUnsupported):
+		return nil, &warehouse.Excluded{What: name, Reason: reasonOf(err)}, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("table %s: %w", name, err)
+	}
+	return &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target, bound: bound}, nil, nil
+}
+
+// selection is a job target as the warehouse sees it.
+func selection(tc *configs.Target, sets map[string]*keyset.Set, w window) (warehouse.Selection, error) {
+	sel := warehouse.Selection{
+		Action:        warehouse.Action{Kind: tc.Action.Kind, Element: tc.Action.Element},
+		Refs:          tc.Refs,
+		MissingColumn: tc.MissingColumn,
+	}
+	for _, r := range tc.Action.Redact {
+		if r.Null {
+			sel.Action.Null = append(sel.Action.Null, r.Column)
+			continue
+		}
+		if sel.Action.Redact == nil {
+			sel.Action.Redact = map[string]string{}
+		}
+		sel.Action.Redact[r.Column] = r.Value
+	}
+	for _, m := range tc.Match {
+		set, ok := sets[m.Keyset]
+		if !ok {
+			return sel, fmt.Errorf("keyset %q is not in the job: %w", m.Keyset, warehouse.ErrNotFound)
+		}
+		sel.Match = append(sel.Match, warehouse.Match{Keyset: m.Keyset, Keys: set, Columns: m.Columns})
+	}
+	if !w.open() {
+		if tc.Time == "" {
+			return sel, fmt.Errorf("--since and --until need the target's time column (time: in the job file): %w", ErrUsage)
+		}
+		sel.Time = &warehouse.TimeRange{Column: tc.Time, Since: w.since, Until: w.until}
+	}
+	return sel, nil
+}
+
+// reasonOf shortens an error to what a manifest may say: its first clause.
+// Errors of this module carry no keys; those of libraries are not quoted.
+func reasonOf(err error) string {
+	for _, known := range []string{"encrypted", "format version", "view", "location", "orc", "avro"} {
+		if strings.Contains(strings.ToLower(err.Error()), known) {
+			switch known {
+			case "encrypted":
+				return "table is encrypted"
+			case "format version":
+				return "unknown table format version"
+			case "view":
+				return "is a view"
+			case "location":
+				return "shares its location with another table"
+			default:
+				return "holds " + strings.ToUpper(known) + " data files"
+			}
+		}
+	}
+	return "unsupported"
+}

@@ -1,0 +1,214 @@
+package jobs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/sourcegraph/conc/pool"
+	"github.com/zeebo/xxh3"
+
+	"github.com/expunge/expunge/internal/clock"
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/manifests"
+	"github.com/expunge/expunge/verifier"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// surfaceSurvivors is the comparison of every replaced file with its replacement.
+const surfaceSurvivors = "survivors of replaced files"
+
+// verified says whether every changed target has passed.
+func (r *Run) verified() bool {
+	for _, slot := range r.progress.committedSlots() {
+		if v, ok := r.progress.verified[slot]; !ok || !v.Passed {
+			return false
+		}
+	}
+	return true
+}
+
+// verifyAll re-reads with independent code what the run changed: survivors
+// equal, erased keys absent, and a control that shows the check can find keys.
+func (r *Run) verifyAll(ctx context.Context) error {
+	if err := r.step(ctx, StepVerify); err != nil {
+		return err
+	}
+	for _, t := range r.targets {
+		c, committed := r.progress.committed[t.slot]
+		if _, done := r.progress.verified[t.slot]; done || !committed {
+			continue
+		}
+		rec, err := r.verifySlot(ctx, t, c)
+		if err != nil {
+			return fmt.Errorf("verify %s: %w", t.name, err)
+		}
+		if err := r.note(ctx, evVerified, fmt.Sprint(t.slot), rec); err != nil {
+			return err
+		}
+		r.job.env.Reporter.Report(Event{Type: "progress", Step: StepVerify, Target: t.name, Done: 1, Total: 1, Unit: "tables"})
+	}
+	return nil
+}
+
+func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*verifyRecord, error) {
+	store, err := r.job.targetStore(ctx, t.name)
+	if err != nil {
+		return nil, err
+	}
+	rec := &verifyRecord{Passed: true}
+	written, err := r.verifySurvivors(ctx, t, c, store, rec)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := t.target.Describe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("describe: %w", err)
+	}
+	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, r.verifyOptions(written))
+	if err != nil {
+		return nil, err
+	}
+	rec.addReport(rep)
+	rec.Time = clock.Now(ctx)
+	return rec, nil
+}
+
+// verifyOptions follow the job; a sample's seed follows from the run, so that
+// a resumed verification looks at the same files and the manifest can state it.
+func (r *Run) verifyOptions(written map[uint64]bool) verifier.Options {
+	v := r.job.cfg.Verify
+	o := verifier.Options{Mode: v.Mode, Workers: r.job.workers(), Files: true, Seed: r.seed()}
+	if v.Mode == verifier.ModeSample {
+		o.SamplePPM = int64(v.Sample)
+	}
+	o.Only = func(path string) bool { return written[xxh3.HashString(path)] }
+	return o
+}
+
+func (r *Run) seed() uint64 {
+	if s := r.job.cfg.Verify.Seed; s != 0 {
+		return s
+	}
+	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(r.st.Secret()), xxh3.HashString(r.ID()))).Uint64()
+}
+
+// addReport adds the surfaces of an independent re-read.
+func (v *verifyRecord) addReport(rep *verifier.Report) {
+	for _, s := range rep.Surfaces {
+		v.Surfaces = append(v.Surfaces, surfaceRecord{Surface: s.Name, Result: s.Result, Objects: s.Objects,
+			BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note})
+		if s.Result == verifier.Fail {
+			v.fail(s.Name + ": erased keys are still there")
+		}
+	}
+}
+
+func (v *verifyRecord) fail(class string) {
+	v.Passed = false
+	if v.Class == "" {
+		v.Class = class
+	}
+}
+
+// survivorSums add up the comparisons of one target.
+type survivorSums struct {
+	mu           sync.Mutex
+	files, bytes int64
+	bad          int64
+	before       bool
+	after        bool
+	why          string
+}
+
+// verifySurvivors compares each replaced file with its replacement and returns
+// the paths that the run wrote, hashed.
+func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecord, store storage.Store, rec *verifyRecord) (map[uint64]bool, error) {
+	written := map[uint64]bool{}
+	sums := &survivorSums{}
+	p := pool.New().WithMaxGoroutines(r.job.workers()).WithContext(ctx).WithCancelOnError().WithFirstError()
+	var listErr error
+	for res, err := range r.final(ctx, t.slot, c) {
+		if err != nil {
+			listErr = fmt.Errorf("read results: %w", err)
+			break
+		}
+		if res.Status != warehouse.Rewritten && res.Status != warehouse.Dropped {
+			continue
+		}
+		if res.Output != nil {
+			written[xxh3.HashString(res.Output.Path)] = true
+		}
+		p.Go(func(ctx context.Context) error { return sums.compare(ctx, store, t, res) })
+	}
+	if err := errors.Join(p.Wait(), listErr); err != nil {
+		return nil, err
+	}
+	if sums.files == 0 {
+		return written, nil
+	}
+	s := surfaceRecord{Surface: surfaceSurvivors, Result: manifests.Pass, Objects: sums.files, BytesRead: sums.bytes, CoveragePPM: 1e6, Findings: sums.bad}
+	if sums.bad > 0 {
+		s.Result, s.Note = manifests.Fail, sums.why
+		rec.fail(sums.why)
+	}
+	rec.Surfaces = append(rec.Surfaces, s)
+	rec.Controls = append(rec.Controls, controlRecord{Files: sums.files, Before: sums.before, After: sums.after})
+	if !sums.before || sums.after {
+		rec.fail("the positive control failed")
+	}
+	return written, nil
+}
+
+func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boundTarget, res warehouse.Result) error {
+	rw := verifier.Rewrite{Old: res.Task.File, Action: t.sel.Action, Matches: t.bound, Lineage: res.Task.File.FirstRowID != nil}
+	if res.Output != nil {
+		rw.New, rw.NewSize = res.Output.Path, res.Output.Size
+	}
+	rep, err := verifier.Survivors(ctx, store, rw)
+	if err != nil {
+		return fmt.Errorf("compare survivors of task %d: %w", res.Task.Index, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files++
+	s.bytes += rep.BytesRead
+	s.before = s.before || rep.ControlBefore
+	s.after = s.after || rep.ControlAfter
+	switch {
+	case !rep.Equal:
+		s.bad, s.why = s.bad+1, "survivors differ: "+rep.Difference
+	case rep.Erased != res.Erased || rep.AlreadyDeleted != res.AlreadyDeleted || rep.RowsNew != res.RowsOut:
+		s.bad, s.why = s.bad+1, "row counts differ from the run's"
+	}
+	return nil
+}
+
+// verifyResidue looks, after a purge, at what is still stored: history,
+// Iceberg metadata, paths, and the files themselves.
+func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, error) {
+	rec := verifyRecord{Passed: true}
+	store, err := r.job.targetStore(ctx, t.name)
+	if err != nil {
+		return rec, err
+	}
+	if err := r.step(ctx, StepResidue); err != nil {
+		return rec, err
+	}
+	desc, err := t.target.Describe(ctx)
+	if err != nil {
+		return rec, fmt.Errorf("describe: %w", err)
+	}
+	o := r.verifyOptions(nil)
+	o.Metadata, o.Files = true, false
+	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, o)
+	if err != nil {
+		return rec, fmt.Errorf("verify residue: %w", err)
+	}
+	rec.addReport(rep)
+	rec.Time = clock.Now(ctx)
+	return rec, nil
+}
