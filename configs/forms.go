@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -55,6 +56,10 @@ func (k *KeyParts) decode(d *decoder, path string, n ast.Node) {
 	for _, e := range d.entries(path, n) {
 		sub := join(path, e.name)
 		d.pos[sub] = at(e.key)
+		if _, null := e.value.(*ast.NullNode); null && strings.HasSuffix(e.name, ")") {
+			d.errorf(e.key, path, "a type with a comma needs quotes here: \"decimal(18,2)\"")
+			continue
+		}
 		if text, ok := d.scalar(sub, e.value); ok {
 			*k = append(*k, KeyPart{Name: e.name, Type: text})
 		}
