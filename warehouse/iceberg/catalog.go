@@ -43,7 +43,7 @@ type Catalog struct {
 	owned  bool
 	closer io.Closer
 
-	locations locations
+	locations tableLocations
 }
 
 // OpenCatalog opens a catalog from its configuration map: "type" is the kind

@@ -20,8 +20,8 @@ const (
 	locationWorkers = 8
 )
 
-// locations remembers where the tables of a catalog lie.
-type locations struct {
+// tableLocations remembers where the tables of a catalog lie.
+type tableLocations struct {
 	mu    sync.Mutex
 	read  time.Time
 	known map[string]string // table name → location
