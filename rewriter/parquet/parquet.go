@@ -114,7 +114,3 @@ func (j *job) run(s *sink) error {
 	j.res.Engine = rewriter.Reference
 	return runReference(j, s)
 }
-
-func runSurgical(j *job, s *sink) error {
-	return &rewriter.UnsupportedError{What: "surgical path is not built yet"}
-}

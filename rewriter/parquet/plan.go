@@ -203,3 +203,56 @@ func invert(ss []span, n int) []span {
 	}
 	return out
 }
+
+// rows are the rows of [from, to) that the leaf is edited in, relative to from.
+func (l *leafPlan) rows(from, to int64) (out []span) {
+	for _, r := range l.redact {
+		out = mergeSpans(out, spansIn(r.rows, from, to))
+	}
+	for _, r := range l.removal {
+		it := r.elements.Iterator()
+		it.AdvanceIfNeeded(rewriter.ElementKey(uint64(from), 0))
+		var rows []span
+		for it.HasNext() {
+			row, _ := rewriter.SplitElement(it.Next())
+			if int64(row) >= to {
+				break
+			}
+			i := int(int64(row) - from)
+			if n := len(rows); n > 0 && rows[n-1].to >= i {
+				rows[n-1].to = max(rows[n-1].to, i+1)
+			} else {
+				rows = append(rows, span{i, i + 1})
+			}
+		}
+		out = mergeSpans(out, rows)
+	}
+	return out
+}
+
+// subtract returns a without what b covers; both are sorted.
+func subtract(a, b []span) []span {
+	if len(a) == 0 || len(b) == 0 {
+		return a
+	}
+	var out []span
+	for _, s := range a {
+		for len(b) > 0 && b[0].to <= s.from {
+			b = b[1:]
+		}
+		at := s.from
+		for _, d := range b {
+			if d.from >= s.to {
+				break
+			}
+			if d.from > at {
+				out = append(out, span{at, d.from})
+			}
+			at = max(at, d.to)
+		}
+		if at < s.to {
+			out = append(out, span{at, s.to})
+		}
+	}
+	return out
+}

@@ -1,0 +1,177 @@
+package parquet
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
+
+	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/thriftpatch"
+)
+
+// dictionary is a chunk's dictionary page, and what the edit does to it. An
+// entry that no surviving row refers to still holds an erased value: it is
+// overwritten.
+type dictionary struct {
+	page     pq.Page
+	decoder  *pq.Decoder
+	entries  *pq.Values
+	view     view
+	literals [][]byte // entries to append
+	index    map[string]uint32
+	used     bitset // entries that surviving rows use, as far as known
+	lost     bitset // entries that lost a use
+	complete bool   // used covers every dictionary-encoded page
+}
+
+func (c *chunkJob) openDictionary(p pq.Page) (*dictionary, error) {
+	d := &dictionary{page: p, decoder: c.src.NewDecoder()}
+	if err := d.decoder.SetDictionary(&d.page); err != nil {
+		return nil, err
+	}
+	d.entries = d.decoder.Dict
+	if d.entries.Type == format.Boolean {
+		return nil, unsupportedAt(c.src.Where(), "dictionary of booleans")
+	}
+	d.view = viewOf(d.entries, nil)
+	d.addLiterals(c.leaf)
+	d.used, d.lost = newBitset(d.size()), newBitset(d.size())
+	return d, nil
+}
+
+// addLiterals gives every constant of the edit an entry: one that is there, or
+// a new one at the end.
+func (d *dictionary) addLiterals(leaf *leafPlan) {
+	for _, r := range leaf.redact {
+		if r.literal == nil {
+			continue
+		}
+		if d.index == nil {
+			d.index = map[string]uint32{}
+		}
+		if _, ok := d.index[string(r.literal)]; ok {
+			continue
+		}
+		at := -1
+		for i := range d.view.n {
+			if bytes.Equal(d.view.at(i), r.literal) {
+				at = i
+				break
+			}
+		}
+		if at < 0 {
+			at = d.view.n + len(d.literals)
+			d.literals = append(d.literals, r.literal)
+		}
+		d.index[string(r.literal)] = uint32(at)
+	}
+}
+
+func (d *dictionary) size() int { return d.view.n + len(d.literals) }
+
+// literal is the entry of a constant.
+func (d *dictionary) literal(b []byte) uint32 { return d.index[string(b)] }
+
+// at is an entry's value, appended ones included.
+func (d *dictionary) at(i int) []byte {
+	if i < d.view.n {
+		return d.view.at(i)
+	}
+	return d.literals[i-d.view.n]
+}
+
+// merge adds what a page uses.
+func (d *dictionary) merge(r *pageResult) {
+	if r.used == nil {
+		return
+	}
+	d.used.or(r.used)
+	d.lost.or(r.lost)
+}
+
+// settled says that every entry that lost a use is known to be in use still.
+func (d *dictionary) settled() bool { return !d.lost.without(d.used) }
+
+// dead says whether an entry is to be overwritten.
+func (d *dictionary) dead(i int) bool {
+	if leaks.dictionary && i < d.view.n {
+		return false
+	}
+	if i >= d.view.n || d.complete {
+		return !d.used.has(i)
+	}
+	return d.lost.has(i) && !d.used.has(i)
+}
+
+// wiped returns the values of the new dictionary, nil when the old one is
+// right. Dead entries become copies of the surviving entry before them (the
+// first ones: behind them), which keeps a sorted dictionary sorted; a dead
+// tail goes.
+func (d *dictionary) wiped() (values [][]byte, changed bool) {
+	n := d.size()
+	for n > 0 && d.dead(n-1) {
+		n--
+	}
+	changed = n != d.view.n
+	for i := 0; i < n && !changed; i++ {
+		changed = d.dead(i)
+	}
+	if !changed {
+		return nil, false
+	}
+	values = make([][]byte, n)
+	var last []byte
+	for i := n - 1; i >= 0; i-- { // for the first ones
+		if !d.dead(i) {
+			last = d.at(i)
+		}
+	}
+	for i := range n {
+		if !d.dead(i) {
+			last = d.at(i)
+		}
+		values[i] = last
+	}
+	return values, true
+}
+
+// rebuilt returns the bytes of the new dictionary page, nil when the old page stays.
+func (d *dictionary) rebuilt(c codec) (header, body []byte, uncompressed int, err error) {
+	values, changed := d.wiped()
+	if !changed {
+		return nil, nil, 0, nil
+	}
+	var plain []byte
+	for _, v := range values {
+		if d.entries.Type == format.ByteArray {
+			plain = binary.LittleEndian.AppendUint32(plain, uint32(len(v)))
+		}
+		plain = append(plain, v...)
+	}
+	if body, err = c.compress(nil, plain); err != nil {
+		return nil, nil, 0, err
+	}
+	body = slices.Clone(body)
+	h, _, err := thriftpatch.Parse(d.page.RawHeader)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	p, err := h.Struct(pageDictionary)
+	if err != nil || p == nil {
+		return nil, nil, 0, corrupt("dictionary page header")
+	}
+	p.SetInt(1, thriftpatch.I32, int64(len(values)))
+	if sorted, ok := p.Bool(3); ok && sorted && len(values) > d.view.n {
+		p.SetBool(3, false)
+	}
+	h.SetStruct(pageDictionary, p)
+	h.SetInt(pageUncompressed, thriftpatch.I32, int64(len(plain)))
+	h.SetInt(pageCompressed, thriftpatch.I32, int64(len(body)))
+	if h.Has(pageCRC) {
+		h.SetInt(pageCRC, thriftpatch.I32, int64(int32(crc32.ChecksumIEEE(body))))
+	}
+	return h.Append(nil), body, len(plain), nil
+}

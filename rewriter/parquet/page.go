@@ -1,0 +1,415 @@
+package parquet
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
+
+	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/thriftpatch"
+	"github.com/expunge/expunge/rewriter"
+)
+
+// pageJob is the work on one data page that does not go out as it is, or
+// whose values must be looked at. Workers run jobs in any order.
+type pageJob struct {
+	chunk *chunkJob
+	page  pq.Page // owns its bytes
+	work  rowWork
+	edit  bool // otherwise the page is only looked at
+
+	stored     []bounds // bounds kept elsewhere that describe the page
+	wantBounds bool     // of what stays, whatever was stored
+	wantHashes bool     // of what stays, for the bloom filter
+	wantUse    bool     // which dictionary entries are used
+
+	done chan struct{}
+	res  pageResult
+	err  error
+}
+
+// pageResult is what became of a page.
+type pageResult struct {
+	header, body []byte // nil when no row is left, or nothing was edited
+
+	before, after pageCounts
+	encoding      format.Encoding
+	pageType      format.PageType
+	gone          bounds // of values that went
+	stay          bounds // of values after the edit; set when stayKnown
+	stayKnown     bool
+	literals      bool
+	dataDelta     int64 // change of the byte-array data
+	hashes        []uint64
+	used, lost    bitset // dictionary entries that stay in use, that lost a use
+}
+
+// pageCounts are a page's numbers before or after an edit.
+type pageCounts struct {
+	entries, values, rows int
+	uncompressed          int64 // header and body
+	compressed            int64
+	rep, def              []int64 // level histograms
+}
+
+func (c *pageCounts) nulls() int { return c.entries - c.values }
+
+// scratch is a worker's memory.
+type scratch struct {
+	dec, check   *pq.Decoder
+	vals, vals2  pq.Values
+	rep, def     []uint8
+	rep2, def2   []uint8
+	starts, two  []uint32
+	plain, first []byte
+}
+
+// decoded is a data page taken apart.
+type decoded struct {
+	body pq.Body
+	levels
+	values int
+	view   view
+	vals   *pq.Values // set where the values were decoded, not PLAIN
+}
+
+func (j *pageJob) run(s *scratch) error {
+	d, err := j.decode(s)
+	if err != nil {
+		return err
+	}
+	r := &j.res
+	r.encoding, r.pageType = j.page.Header.Encoding, j.page.Header.Type
+	r.before = j.counts(d.levels, d.values)
+	r.before.uncompressed = int64(len(j.page.RawHeader)) + int64(j.page.Header.UncompressedSize)
+	r.before.compressed = j.page.Size()
+	if !j.edit {
+		r.after = r.before
+		return j.look(&d, nil)
+	}
+	e := editPage(d.levels, j.work)
+	after := e.list.n
+	if err := j.look(&d, &e.list); err != nil {
+		return err
+	}
+	r.after = j.counts(e.levels, after)
+	r.after.rows = e.rows
+	if e.n == 0 {
+		r.after = pageCounts{}
+		return nil
+	}
+	return j.encode(s, &d, &e)
+}
+
+func (j *pageJob) counts(l levels, values int) pageCounts {
+	c := pageCounts{entries: l.n, values: values, rows: l.n}
+	if l.rep != nil {
+		c.rows = bytes.Count(l.rep, []byte{0})
+	}
+	if j.chunk.histograms {
+		c.rep = histogram(l.rep, j.chunk.col.MaxRep, l.n)
+		c.def = histogram(l.def, j.chunk.col.MaxDef, l.n)
+	}
+	return c
+}
+
+func histogram(l []uint8, maxLevel, n int) []int64 {
+	h := make([]int64, maxLevel+1)
+	if l == nil {
+		h[0] = int64(n)
+		return h
+	}
+	for i := range h {
+		h[i] = int64(bytes.Count(l, []byte{byte(i)}))
+	}
+	return h
+}
+
+func (j *pageJob) decode(s *scratch) (d decoded, err error) {
+	h, col := &j.page.Header, j.chunk.col
+	if s.dec == nil {
+		s.dec, s.check = j.chunk.src.NewDecoder(), j.chunk.src.NewDecoder()
+	}
+	s.dec.Reset(j.chunk.src)
+	if d.body, err = s.dec.Body(&j.page); err != nil {
+		return d, err
+	}
+	d.n = int(h.NumValues)
+	d.values = d.n
+	if col.MaxRep > 0 {
+		if s.rep, err = pq.DecodeLevels(s.rep, d.body.Rep, d.body.RepEncoding, col.MaxRep, d.n); err != nil {
+			return d, err
+		}
+		d.rep = s.rep
+	}
+	if col.MaxDef > 0 {
+		if s.def, err = pq.DecodeLevels(s.def, d.body.Def, d.body.DefEncoding, col.MaxDef, d.n); err != nil {
+			return d, err
+		}
+		d.def = s.def
+		d.values = bytes.Count(d.def, []byte{byte(col.MaxDef)})
+	}
+	if h.Type == format.DataPageV2 && d.values != d.n-int(h.NumNulls) {
+		return d, corrupt("page's null count differs from its levels'")
+	}
+	d.view, d.vals, err = j.values(d.body.Values, d.values, &s.vals, &s.starts)
+	return d, err
+}
+
+// values opens a value section: PLAIN where it lies, everything else decoded.
+func (j *pageJob) values(src []byte, n int, vals *pq.Values, starts *[]uint32) (view, *pq.Values, error) {
+	h, col := &j.page.Header, j.chunk.col
+	if h.Encoding == format.Plain && col.Type != format.Boolean {
+		v, err := plainView(col, src, n, *starts)
+		if v.offsets != nil {
+			*starts = v.offsets
+		}
+		return v, nil, err
+	}
+	if h.UsesDictionary() && j.chunk.dict == nil {
+		return view{}, nil, corrupt("dictionary-encoded page without a dictionary")
+	}
+	var entries *pq.Values
+	if h.UsesDictionary() {
+		entries = j.chunk.dict.entries
+	}
+	if err := vals.DecodeValues(src, h.Encoding, col, entries, n); err != nil {
+		return view{}, nil, err
+	}
+	var dict *view
+	if vals.Dict != nil {
+		dict = &j.chunk.dict.view
+	}
+	return viewOf(vals, dict), vals, nil
+}
+
+// look gathers what the chunk needs to know of the values that stay and of
+// those that go. A nil list keeps everything.
+func (j *pageJob) look(d *decoded, list *editList) error {
+	r, v := &j.res, &d.view
+	if list == nil {
+		list = &editList{}
+		list.keep(0, v.n)
+	}
+	var kept []span
+	var literals [][]byte
+	for _, o := range list.ops {
+		if o.literal == nil {
+			kept = append(kept, span{o.from, o.to})
+			continue
+		}
+		literals = append(literals, o.literal)
+		r.dataDelta += int64(o.to-o.from) * int64(len(o.literal))
+	}
+	gone := invert(kept, v.n)
+	r.literals = len(literals) > 0
+	if j.chunk.order != orderNone {
+		r.gone = boundsOf(j.chunk.order, v, gone).own()
+		if j.boundsAffected() {
+			b := boundsOf(j.chunk.order, v, kept)
+			for _, l := range literals {
+				b.add(j.chunk.order, l)
+			}
+			r.stay, r.stayKnown = b.own(), true
+		}
+	}
+	if j.chunk.col.Type == format.ByteArray {
+		for _, g := range gone {
+			for i := g.from; i < g.to; i++ {
+				r.dataDelta -= int64(v.size(i))
+			}
+		}
+	}
+	if v.dict != nil && (j.edit || j.wantUse) {
+		j.markUse(v, kept, gone, literals)
+	}
+	if j.wantHashes {
+		j.hash(v, kept, literals)
+	}
+	return nil
+}
+
+// boundsAffected says whether the bounds of what stays must be found: they
+// are asked for, or a stored bound may come from a value that goes.
+func (j *pageJob) boundsAffected() bool {
+	if j.wantBounds || j.res.literals {
+		return true
+	}
+	o := j.chunk.order
+	for _, b := range j.stored {
+		if b.min != nil && derivedMin(o, b.min, j.res.gone.min) || b.max != nil && derivedMax(o, b.max, j.res.gone.max) {
+			return true
+		}
+	}
+	return false
+}
+
+func (j *pageJob) markUse(v *view, kept, gone []span, literals [][]byte) {
+	r := &j.res
+	n := j.chunk.dict.size()
+	r.used, r.lost = newBitset(n), newBitset(n)
+	for _, k := range kept {
+		for _, x := range v.index[k.from:k.to] {
+			r.used.set(int(x))
+		}
+	}
+	for _, l := range literals {
+		r.used.set(int(j.chunk.dict.literal(l)))
+	}
+	for _, g := range gone {
+		for _, x := range v.index[g.from:g.to] {
+			r.lost.set(int(x))
+		}
+	}
+}
+
+// encode makes the new page in the old one's encodings, codec and header.
+func (j *pageJob) encode(s *scratch, d *decoded, e *pageEdit) error {
+	if err := j.assemble(s, d, e); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	if j.chunk.check {
+		if err := j.verify(s, d, e); err != nil {
+			return fmt.Errorf("rewritten page does not decode to its edit: %w", err)
+		}
+	}
+	return nil
+}
+
+func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
+	col, v2 := j.chunk.col, j.page.Header.Type == format.DataPageV2
+	buf := s.plain[:0]
+	var err error
+	var repLen, defLen int
+	if col.MaxRep > 0 {
+		if buf, err = appendLevels(buf, e.rep, bits.Len(uint(col.MaxRep)), !v2); err != nil {
+			return err
+		}
+		repLen = len(buf)
+	}
+	if col.MaxDef > 0 {
+		if buf, err = appendLevels(buf, e.def, bits.Len(uint(col.MaxDef)), !v2); err != nil {
+			return err
+		}
+		defLen = len(buf) - repLen
+	}
+	levels := len(buf)
+	if buf, err = j.cut(buf, d, &e.list); err != nil {
+		return err
+	}
+	s.plain = buf
+	var body []byte
+	switch {
+	case j.chunk.codec.kind == format.Uncompressed || v2 && j.page.Header.ValuesUncompressed:
+		body = bytes.Clone(buf)
+	case v2:
+		if s.first, err = j.chunk.codec.compress(s.first, buf[levels:]); err != nil {
+			return err
+		}
+		body = append(append(make([]byte, 0, levels+len(s.first)), buf[:levels]...), s.first...)
+	default:
+		if s.first, err = j.chunk.codec.compress(s.first, buf); err != nil {
+			return err
+		}
+		body = bytes.Clone(s.first)
+	}
+	j.res.body = body
+	j.res.header, err = j.patchHeader(e, len(buf), body, repLen, defLen)
+	j.res.after.uncompressed = int64(len(j.res.header)) + int64(len(buf))
+	j.res.after.compressed = int64(len(j.res.header)) + int64(len(body))
+	return err
+}
+
+// cut applies the edit list to the value section.
+func (j *pageJob) cut(dst []byte, d *decoded, list *editList) ([]byte, error) {
+	h, col := &j.page.Header, j.chunk.col
+	src := d.body.Values
+	switch {
+	case h.UsesDictionary():
+		width := 0
+		if len(src) > 0 {
+			width = int(src[0])
+		}
+		index := cutIndexes(d.view.index, list, j.chunk.dict.literal)
+		for _, x := range index {
+			width = max(width, bits.Len32(uint32(x)))
+		}
+		return appendIndexes(dst, index, width)
+	case h.Encoding == format.Plain && col.Type == format.Boolean:
+		return cutPlainBools(dst, src, list), nil
+	case h.Encoding == format.Plain && col.Type == format.ByteArray:
+		return cutPlainBytes(dst, src, d.view.offsets, list), nil
+	case h.Encoding == format.Plain:
+		return cutPlain(dst, src, d.view.width, list), nil
+	case h.Encoding == format.ByteStreamSplit:
+		return cutStreams(dst, src, valueWidth(col), d.values, list), nil
+	case h.Encoding == format.RLE && col.Type == format.Boolean:
+		return cutBools(dst, d.view.bools, list)
+	}
+	return cutDelta(dst, d.vals, h.Encoding, list)
+}
+
+// Field ids of PageHeader, DataPageHeader and DataPageHeaderV2 (parquet.thrift).
+const (
+	pageUncompressed = 2
+	pageCompressed   = 3
+	pageCRC          = 4
+	pageData         = 5
+	pageDictionary   = 7
+	pageDataV2       = 8
+)
+
+func (j *pageJob) patchHeader(e *pageEdit, uncompressed int, body []byte, repLen, defLen int) ([]byte, error) {
+	h, _, err := thriftpatch.Parse(j.page.RawHeader)
+	if err != nil {
+		return nil, err
+	}
+	part := int16(pageData)
+	if j.page.Header.Type == format.DataPageV2 {
+		part = pageDataV2
+	}
+	p, err := h.Struct(part)
+	if err != nil || p == nil {
+		return nil, corrupt("page header without its kind's part")
+	}
+	p.SetInt(1, thriftpatch.I32, int64(e.n))
+	statistics := int16(5)
+	if part == pageDataV2 {
+		statistics = 8
+		p.SetInt(2, thriftpatch.I32, int64(j.res.after.nulls()))
+		p.SetInt(3, thriftpatch.I32, int64(e.rows))
+		p.SetInt(5, thriftpatch.I32, int64(defLen))
+		p.SetInt(6, thriftpatch.I32, int64(repLen))
+	} else {
+		// Levels are always written as RLE; BIT_PACKED is deprecated.
+		if e.def != nil {
+			p.SetInt(3, thriftpatch.I32, int64(format.RLE))
+		}
+		if e.rep != nil {
+			p.SetInt(4, thriftpatch.I32, int64(format.RLE))
+		}
+	}
+	st, err := p.Struct(statistics)
+	if err != nil {
+		return nil, corrupt("page statistics: %w", err)
+	}
+	if st != nil {
+		j.chunk.patchStatistics(st, statChange{gone: j.res.gone, stay: j.res.stay, stayKnown: j.res.stayKnown,
+			literals: j.res.literals, nulls: int64(j.res.after.nulls()), values: j.res.after.values})
+		p.SetStruct(statistics, st)
+	}
+	h.SetStruct(part, p)
+	h.SetInt(pageUncompressed, thriftpatch.I32, int64(uncompressed))
+	h.SetInt(pageCompressed, thriftpatch.I32, int64(len(body)))
+	if h.Has(pageCRC) {
+		h.SetInt(pageCRC, thriftpatch.I32, int64(int32(crc32.ChecksumIEEE(body))))
+	}
+	return h.Append(nil), nil
+}
+
+func unsupportedAt(where, what string) error {
+	return &rewriter.UnsupportedError{What: what, Where: where}
+}

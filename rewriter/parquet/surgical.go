@@ -1,0 +1,239 @@
+package parquet
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/thriftpatch"
+	"github.com/expunge/expunge/rewriter"
+)
+
+// The surgical path. A planner goroutine a touched column chunk finds the
+// pages and gives page jobs to the workers; the emitter takes the chunks in
+// file order and is the only one that writes. At most chunksAhead chunks are
+// planned and itemsAhead pieces of each are in memory.
+const (
+	chunksAhead = 3
+	itemsAhead  = 6
+)
+
+type engine struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	job    *job
+	in     Input
+	sink   *sink
+	jobs   chan *pageJob
+	slots  chan struct{}
+	wg     sync.WaitGroup
+
+	groups []*groupJob
+	out    []outGroup
+	index  []pendingIndex
+}
+
+// groupJob is one row group's share of the edit.
+type groupJob struct {
+	src     *pq.RowGroup
+	erased  []span
+	redact  map[int][]span // by leaf: rows it is edited in, without erased ones
+	meta    *thriftpatch.Struct
+	columns *thriftpatch.List
+	chunks  []*chunkJob // nil where the chunk is copied
+	drop    bool
+}
+
+func (g *groupJob) touchedBy(leaf int) []span { return g.redact[leaf] }
+
+// outGroup is a row group of the new footer; its chunks' metadata is encoded
+// already, but for the places of page indexes.
+type outGroup struct {
+	meta    *thriftpatch.Struct
+	columns [][]byte
+}
+
+// pendingIndex is a page index to be written behind the last row group.
+type pendingIndex struct {
+	group, column       int
+	columnIndex, offset []byte // produced, or
+	src                 *pq.Chunk
+	shift               int64
+}
+
+func runSurgical(j *job, s *sink) error {
+	ctx, cancel := context.WithCancelCause(j.ctx)
+	defer cancel(nil)
+	e := &engine{ctx: ctx, cancel: cancel, job: j, in: j.in, sink: s,
+		jobs: make(chan *pageJob), slots: make(chan struct{}, chunksAhead)}
+	if err := e.prepare(); err != nil {
+		return err
+	}
+	for range max(1, j.opts.Workers) {
+		e.wg.Add(1)
+		go e.work()
+	}
+	e.wg.Add(1)
+	go e.launch()
+	err := e.emit()
+	cancel(err)
+	e.wg.Wait()
+	return err
+}
+
+// prepare resolves the edit by row group and refuses what this path cannot
+// do, before anything is written.
+func (e *engine) prepare() error {
+	groups, err := e.job.footer.List(fileRowGroups)
+	if err != nil || groups == nil || len(groups.Values) != len(e.job.file.RowGroups) {
+		return corrupt("footer: row groups")
+	}
+	for i, src := range e.job.file.RowGroups {
+		g := &groupJob{src: src}
+		if g.meta, err = groups.Struct(i); err != nil {
+			return corrupt("row group %d: %w", i, err)
+		}
+		if g.columns, err = g.meta.List(groupColumns); err != nil || g.columns == nil {
+			return corrupt("row group %d: columns", i)
+		}
+		g.erased = spansIn(e.job.plan.erase, src.FirstRow, src.FirstRow+src.Rows)
+		g.drop = src.Rows > 0 && int64(total(g.erased)) == src.Rows
+		if err := e.prepareChunks(g); err != nil {
+			return err
+		}
+		e.groups = append(e.groups, g)
+	}
+	return e.checkLineage()
+}
+
+func (e *engine) prepareChunks(g *groupJob) error {
+	g.chunks = make([]*chunkJob, len(e.job.file.Schema.Columns))
+	if g.drop {
+		return nil
+	}
+	g.redact = map[int][]span{}
+	for leaf := range g.chunks {
+		touched := e.job.plan.leaves[leaf].rows(g.src.FirstRow, g.src.FirstRow+g.src.Rows)
+		if touched = subtract(touched, g.erased); len(touched) > 0 {
+			g.redact[leaf] = touched
+		}
+		c, err := e.newChunk(g, leaf)
+		if err != nil {
+			return err
+		}
+		if len(e.job.plan.leaves[leaf].removal) > 0 && len(touched) > 0 && !c.src.HasOffsetIndex() {
+			return unsupportedAt(c.src.Where(), "element removal without an offset index")
+		}
+		if len(g.erased) > 0 || len(touched) > 0 {
+			g.chunks[leaf] = c
+		}
+	}
+	return nil
+}
+
+// checkLineage refuses files that store lineage with nulls: the reference fills them.
+func (e *engine) checkLineage() error {
+	if len(e.job.plan.lineage.missing(e.job.file.Schema)) > 0 {
+		return &rewriter.UnsupportedError{What: "new row lineage columns"}
+	}
+	for i, col := range e.job.file.Schema.Columns {
+		if e.job.plan.lineage.valueOf(e.job.file.Schema, i) == nil || col.MaxDef == 0 {
+			continue
+		}
+		for _, g := range e.groups {
+			s := &g.src.Meta.Columns[i].MetaData.Statistics
+			if g.src.Rows > 0 && (s.MinValue == nil || s.NullCount > 0) {
+				return &rewriter.UnsupportedError{What: "nulls in a stored row lineage column", Where: "column " + col.Name()}
+			}
+		}
+	}
+	return nil
+}
+
+// launch starts the planners of touched chunks in file order.
+func (e *engine) launch() {
+	defer e.wg.Done()
+	for _, g := range e.groups {
+		for _, c := range g.chunks {
+			if c == nil {
+				continue
+			}
+			select {
+			case e.slots <- struct{}{}:
+			case <-e.ctx.Done():
+				return
+			}
+			e.wg.Add(1)
+			go func() {
+				defer e.wg.Done()
+				defer close(c.items)
+				if c.err = c.plan(); c.err != nil {
+					e.cancel(c.err)
+				}
+			}()
+		}
+	}
+}
+
+func (e *engine) work() {
+	defer e.wg.Done()
+	s := &scratch{}
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case j := <-e.jobs:
+			if err := j.run(s); err != nil {
+				j.err = fmt.Errorf("%s, page at %d: %w", j.chunk.src.Where(), j.page.Offset, err)
+			}
+			j.page.Body, j.page.RawHeader = nil, nil // the source bytes are done with
+			close(j.done)
+		}
+	}
+}
+
+// failure prefers what stopped the pipeline over the cancellation it caused.
+func (e *engine) failure(err error) error {
+	if cause := context.Cause(e.ctx); cause != nil && e.job.ctx.Err() == nil {
+		return cause
+	}
+	return err
+}
+
+func (e *engine) emit() error {
+	if _, err := e.sink.Write([]byte("PAR1")); err != nil {
+		return err
+	}
+	res := e.job.res
+	for _, g := range e.groups {
+		if g.drop {
+			res.RowGroupsDropped++
+			continue
+		}
+		if err := e.emitGroup(g); err != nil {
+			return e.failure(fmt.Errorf("row group %d: %w", g.src.Index, err))
+		}
+		res.RowsOut += g.src.Rows - int64(total(g.erased))
+	}
+	if err := e.emitIndexes(); err != nil {
+		return err
+	}
+	return e.emitFooter()
+}
+
+func (e *engine) emitFooter() error {
+	out := e.job.footer.Clone()
+	out.SetInt(fileNumRows, thriftpatch.I64, e.job.res.RowsOut)
+	groups := &thriftpatch.List{Elem: thriftpatch.Record}
+	for _, g := range e.out {
+		g.meta.SetList(groupColumns, &thriftpatch.List{Elem: thriftpatch.Record, Values: g.columns})
+		groups.AddStruct(g.meta)
+	}
+	out.SetList(fileRowGroups, groups)
+	if err := e.job.plan.lineage.extend(out, e.job.file.Schema); err != nil {
+		return err
+	}
+	_, err := e.sink.Write(appendFooter(nil, out))
+	return err
+}
