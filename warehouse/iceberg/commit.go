@@ -3,14 +3,323 @@ package iceberg
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
 
 	"github.com/expunge/expunge/warehouse"
 )
 
+// defaultAttempts is how often a swap is tried when the request does not say.
+const defaultAttempts = 10
+
+// roundsPerAttempt bounds how often files that keep arriving are scanned
+// before an attempt is made.
+const roundsPerAttempt = 5
+
 // Commit replaces files of the table in one atomic step.
+//
+// Each attempt loads the fresh head and works out what changed since the plan:
+// files that arrived are scanned (rule 2 of the contract), sources that
+// vanished are withdrawn, and sources with new position deletes or deletion
+// vectors are scanned again. Nothing else forces work to be repeated: appends,
+// compactions and equality deletes of others stay as they are, because the
+// replacements carry the sequence number up to which deletes are folded in, so
+// that later equality deletes still apply to them. The swap asserts the very
+// head that was looked at. When the outcome of a swap is unknown, the run id
+// in the snapshot summaries tells.
+//
+// The order is: outputs durable (checked), manifests durable, fence, swap.
+// Files of the snapshot before are left alone; Purge removes them.
 func (t *Table) Commit(ctx context.Context, req warehouse.CommitRequest) (*warehouse.Committed, error) {
-	return nil, errors.ErrUnsupported
+	c := newCommitter(t, req)
+	if err := c.loadSources(ctx); err != nil {
+		return nil, fmt.Errorf("commit to %s: %w", t.name, err)
+	}
+	done, err := c.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("commit to %s: %w", t.name, err)
+	}
+	return done, nil
 }
 
-// OutputPath is where the replacement of a task's file goes.
-func (t *Table) OutputPath(runID string, task warehouse.Task, digest string) string { return "" }
+// committer is one Commit.
+type committer struct {
+	t   *Table
+	req warehouse.CommitRequest
+
+	sources  map[pathKey]*source // what the commit replaces or drops, by source path
+	extra    []warehouse.Result  // results that Rescan gave
+	related  pathSet             // position delete files that planned tasks list
+	resolved pathSet             // files of new manifests that are planned or scanned already
+	origin   map[pathKey]string  // which manifest a file that arrived was met in
+	nextTask int
+
+	planned        map[string]bool // manifests of the planned snapshot
+	plannedDeletes int             // how many of them are delete manifests
+	data           map[string]*dataUnit
+	dels           map[string]*deleteUnit
+	parts          *partitions
+	covered        pathSet // data files that position deletes and DVs name
+	eqMax          eqReach
+
+	meta    table.Metadata
+	author  *author
+	version int
+	added   addedManifests
+	lastDel map[string]bool // delete manifests of the list that sources were last checked against
+
+	attempts, conflicts int
+}
+
+// source is a file that the commit replaces or drops.
+type source struct {
+	status                    warehouse.Status
+	seq                       int64 // deletes up to this sequence number are folded into the output
+	rows, rowsOut, bytes      int64
+	erased, deleted, outBytes int64
+	extra                     int   // index into committer.extra, -1: among the request's results
+	part                      int32 // partition, once its manifest was rewritten
+	sortOrder                 *int
+	firstRow                  *int64
+	entrySeq                  int64
+	listed                    bool // its manifest entry was met
+}
+
+func newCommitter(t *Table, req warehouse.CommitRequest) *committer {
+	if req.Attempts <= 0 {
+		req.Attempts = defaultAttempts
+	}
+	return &committer{
+		t: t, req: req,
+		sources: map[pathKey]*source{}, related: pathSet{}, resolved: pathSet{}, origin: map[pathKey]string{},
+		nextTask: int(req.Plan.Tasks),
+		data:     map[string]*dataUnit{}, dels: map[string]*deleteUnit{}, parts: newPartitions(),
+	}
+}
+
+// run makes attempts until one succeeds or they are used up.
+func (c *committer) run(ctx context.Context) (*warehouse.Committed, error) {
+	rounds := 0
+	for {
+		done, again, err := c.attempt(ctx)
+		switch {
+		case err == nil && done != nil:
+			done.Attempts, done.Conflicts = c.attempts, c.conflicts
+			return done, nil
+		case again:
+			// More work turned up and was done: look at the head again.
+			if rounds++; rounds > roundsPerAttempt*c.req.Attempts {
+				return nil, fmt.Errorf("files keep arriving faster than they are scanned: %w", warehouse.ErrConflict)
+			}
+			continue
+		}
+		var swap *swapError
+		if !errors.As(err, &swap) || ctx.Err() != nil {
+			return nil, err
+		}
+		c.conflicts++
+		if c.attempts >= c.req.Attempts {
+			return c.lastLook(ctx, swap)
+		}
+		if err := pause(ctx, c.attempts); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lastLook settles a last attempt whose outcome is not known.
+func (c *committer) lastLook(ctx context.Context, swap *swapError) (*warehouse.Committed, error) {
+	tbl, err := c.t.load(ctx)
+	if err == nil {
+		if snap := ourCommit(tbl.Metadata(), c.req.RunID, c.req.Group); snap != nil {
+			done, err := c.adopt(ctx, tbl, snap)
+			if err == nil {
+				done.Attempts, done.Conflicts = c.attempts, c.conflicts
+			}
+			return done, err
+		}
+	}
+	if swap.conflict() {
+		return nil, fmt.Errorf("%d attempts, the table kept changing; run it again: %w", c.attempts, warehouse.ErrConflict)
+	}
+	return nil, fmt.Errorf("%d attempts: %w", c.attempts, swap)
+}
+
+// attempt looks at the head, does what is missing, and swaps. again says that
+// files were scanned, so that the head must be looked at anew.
+func (c *committer) attempt(ctx context.Context) (done *warehouse.Committed, again bool, err error) {
+	tbl, err := c.t.load(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := c.enter(tbl.Metadata()); err != nil {
+		return nil, false, err
+	}
+	if snap := ourCommit(c.meta, c.req.RunID, c.req.Group); snap != nil {
+		done, err := c.adopt(ctx, tbl, snap)
+		return done, false, err
+	}
+	head := c.meta.CurrentSnapshot()
+	if head == nil {
+		done, err := c.nothing(ctx, tbl)
+		return done, false, err
+	}
+	list, err := head.Manifests(c.t.fs(ctx))
+	if err != nil {
+		return nil, false, fmt.Errorf("read manifest list: %w", hide(err))
+	}
+	if err := c.loadPlanned(ctx); err != nil {
+		return nil, false, err
+	}
+	if err := c.loadUnits(ctx, list); err != nil {
+		return nil, false, err
+	}
+	tasks, err := c.changed(ctx, head, list)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(tasks) > 0 {
+		return nil, true, c.scan(ctx, head, tasks)
+	}
+	live, err := c.liveSources(list)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(live) == 0 {
+		done, err := c.nothing(ctx, tbl)
+		return done, false, err
+	}
+	done, err = c.write(ctx, tbl, head, list, live)
+	return done, false, err
+}
+
+// enter takes over freshly loaded metadata.
+func (c *committer) enter(meta table.Metadata) error {
+	if want := c.req.Plan.Description.UUID; want != "" && want != meta.TableUUID().String() {
+		return fmt.Errorf("the table was replaced by another of the same name since the plan: %w", warehouse.ErrNotFound)
+	}
+	if err := supported(meta); err != nil {
+		return err
+	}
+	if c.author == nil || c.version != meta.Version() {
+		// An upgraded table wants manifests of the new format.
+		c.author = c.t.newAuthor(meta, c.req.RunID, fmt.Sprintf("g%d", c.req.Group))
+		c.version = meta.Version()
+		c.forgetAll()
+	}
+	c.meta, c.author.meta = meta, meta
+	return nil
+}
+
+// forgetAll drops everything that was read and written for former heads.
+func (c *committer) forgetAll() {
+	clear(c.data)
+	clear(c.dels)
+	c.covered, c.added, c.eqMax, c.lastDel = nil, addedManifests{}, eqReach{}, nil
+}
+
+// loadPlanned reads which manifests the planned snapshot lists. Where that
+// snapshot is gone already, every manifest counts as new and is compared file
+// by file.
+func (c *committer) loadPlanned(ctx context.Context) error {
+	if c.planned != nil {
+		return nil
+	}
+	c.planned = map[string]bool{}
+	snap := c.meta.SnapshotByID(c.req.Plan.Description.SnapshotID)
+	if snap == nil {
+		return nil
+	}
+	list, err := snap.Manifests(c.t.fs(ctx))
+	if err != nil {
+		// Its list may have been expired; an unreadable one only costs time.
+		return ctx.Err()
+	}
+	for _, m := range list {
+		c.planned[m.FilePath()] = true
+		if m.ManifestContent() == iceberg.ManifestContentDeletes {
+			c.plannedDeletes++
+		}
+	}
+	return nil
+}
+
+// liveSources says which sources the head still lists. One that is listed
+// twice cannot be replaced without changing what readers see.
+func (c *committer) liveSources(list []iceberg.ManifestFile) (map[pathKey]bool, error) {
+	live := make(map[pathKey]bool, len(c.sources))
+	for _, m := range list {
+		u := c.data[m.FilePath()]
+		if u == nil || m.ManifestContent() != iceberg.ManifestContentData {
+			continue
+		}
+		for _, k := range u.sources {
+			if live[k] {
+				return nil, fmt.Errorf("a data file is listed twice by the same snapshot: %w", warehouse.ErrUnsupported)
+			}
+			live[k] = true
+		}
+	}
+	return live, nil
+}
+
+// nothing is the outcome when no source is left to replace.
+func (c *committer) nothing(ctx context.Context, tbl *table.Table) (*warehouse.Committed, error) {
+	d, err := c.t.describe(ctx, tbl)
+	if err != nil {
+		return nil, err
+	}
+	d.KeyPartitioned = c.req.Plan.Description.KeyPartitioned
+	out := &warehouse.Committed{RunID: c.req.RunID, Group: c.req.Group, Before: d, After: d, NoChange: true, Results: c.extra}
+	out.Withdrawn, err = c.withdrawn(ctx, nil)
+	return out, err
+}
+
+// withdrawn lists the planned results that were not used.
+func (c *committer) withdrawn(ctx context.Context, live map[pathKey]bool) ([]string, error) {
+	var out []string
+	for r, err := range c.req.Results(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("read results: %w", err)
+		}
+		if r.Status != warehouse.Rewritten && r.Status != warehouse.Dropped {
+			continue
+		}
+		k := keyOf(r.Task.File.Path)
+		if s := c.sources[k]; s == nil || s.extra >= 0 || !live[k] {
+			out = append(out, r.Task.File.Path)
+		}
+	}
+	return out, nil
+}
+
+// swapError is a failed CommitTable.
+type swapError struct{ err error }
+
+func (e *swapError) Error() string { return "swap the table's metadata: " + e.err.Error() }
+func (e *swapError) Unwrap() error { return e.err }
+
+// conflict says that the catalog refused because the table had moved. The sql,
+// glue and hive catalogs return a failed requirement as plain text (trap S5).
+func (e *swapError) conflict() bool {
+	return errors.Is(e.err, table.ErrCommitFailed) ||
+		strings.Contains(strings.ToLower(e.err.Error()), "requirement failed")
+}
+
+// pause backs off between attempts, with jitter.
+func pause(ctx context.Context, attempt int) error {
+	d := min(50*time.Millisecond<<min(attempt, 6), 2*time.Second)
+	timer := time.NewTimer(d/2 + rand.N(d/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -3,16 +3,218 @@ package iceberg
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/apache/iceberg-go/table"
 
 	"github.com/expunge/expunge/warehouse"
 )
 
-// Purge removes what history still holds of a committed run.
+// purgeAttempts bounds how often the expiry is tried against other writers.
+const purgeAttempts = 20
+
+// Purge removes what history still holds of a committed run. The order is
+// fixed, so that a crash at any point leaves nothing that a second call does
+// not find:
+//
+//  1. Work out which snapshots hold erased values and which refs pin them.
+//  2. Write down, durably, which snapshots are about to go (see intent).
+//  3. In one swap: a new head without tombstones, the refs that may go
+//     dropped, the snapshots expired. The library never deletes files here.
+//  4. Remove the files that only those snapshots reached: data and delete
+//     files before the manifests that name them, manifests before their
+//     lists, lists and statistics before old metadata, the intent last.
+//
+// A snapshot holds erased values when it is not the run's commit or one after
+// it, because any older file may hold an erased row; or when its manifests
+// carry DELETED entries from before the commit. Refs that pin one are blockers
+// under the policies "block" and "report" and dropped under "drop", except
+// tags that protect the grace of another run: those stay blockers.
 func (t *Table) Purge(ctx context.Context, req warehouse.PurgeRequest) (*warehouse.Purged, error) {
-	return nil, errors.ErrUnsupported
+	p := &purge{t: t, req: req}
+	out, err := p.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("purge %s: %w", t.name, err)
+	}
+	return out, nil
 }
 
-// CleanAttempts removes files under the run's prefix that no snapshot references.
-func (t *Table) CleanAttempts(ctx context.Context, runID string, record func(context.Context, warehouse.PhysicalDelete) error) (int64, error) {
-	return 0, errors.ErrUnsupported
+// purge is one Purge.
+type purge struct {
+	t   *Table
+	req warehouse.PurgeRequest
+	out warehouse.Purged
+}
+
+func (p *purge) run(ctx context.Context) (*warehouse.Purged, error) {
+	tbl, err := p.t.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.admit(ctx, tbl.Metadata()); err != nil {
+		return nil, err
+	}
+	if b := forbidden(tbl.Metadata()); b != nil {
+		p.out.Blockers = append(p.out.Blockers, *b)
+		p.out.After, err = p.t.describe(ctx, tbl)
+		return &p.out, err
+	}
+	if p.req.DryRun {
+		return p.dryRun(ctx, tbl)
+	}
+	tbl, gone, err := p.expire(ctx, tbl)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.removeFiles(ctx, tbl, gone); err != nil {
+		return nil, err
+	}
+	if p.out.After, err = p.t.describe(ctx, tbl); err != nil {
+		return nil, err
+	}
+	p.out.After.KeyPartitioned = p.req.Committed.After.KeyPartitioned
+	return &p.out, nil
+}
+
+// admit refuses a table that is not the one committed to, or whose files may
+// belong to somebody else.
+func (p *purge) admit(ctx context.Context, meta table.Metadata) error {
+	if want := p.req.Committed.After.UUID; want != "" && want != meta.TableUUID().String() {
+		return fmt.Errorf("the table was replaced by another of the same name since the commit: %w", warehouse.ErrNotFound)
+	}
+	if err := p.t.whole(ctx, meta); err != nil {
+		return err
+	}
+	return nil
+}
+
+// forbidden says why no file of the table may be removed: with gc.enabled =
+// false its files may be in use by other tables or catalog branches
+// (specification of table properties; snapshot procedure; Nessie).
+func forbidden(meta table.Metadata) *warehouse.Blocker {
+	if v, ok := meta.Properties()["gc.enabled"]; ok && !strings.EqualFold(v, "true") {
+		return &warehouse.Blocker{Ref: "gc.enabled", Type: "property", Reason: "the table's files may belong to other tables as well"}
+	}
+	return nil
+}
+
+// expire swaps in the clean head and expires history, against other writers.
+// It returns the table after that and every snapshot whose files may go.
+func (p *purge) expire(ctx context.Context, tbl *table.Table) (*table.Table, *intent, error) {
+	gone, err := p.t.readIntent(ctx, tbl.Metadata(), p.req.RunID)
+	if err != nil {
+		return nil, nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		h, err := p.history(ctx, tbl.Metadata())
+		if err != nil {
+			return nil, nil, err
+		}
+		if h.settled() {
+			p.out.Blockers = append(p.out.Blockers, h.blockers...)
+			return tbl, gone, nil
+		}
+		if gone.add(tbl.Metadata(), h.expire) {
+			if err := p.t.writeIntent(ctx, tbl.Metadata(), p.req.RunID, gone); err != nil {
+				return nil, nil, err
+			}
+		}
+		after, dropped, err := p.swapHistory(ctx, tbl, h)
+		if err == nil {
+			p.out.Blockers = append(p.out.Blockers, h.blockers...)
+			for _, s := range h.expire {
+				p.out.SnapshotsExpired = append(p.out.SnapshotsExpired, s.SnapshotID)
+			}
+			p.out.TombstonesDropped += dropped
+			return after, gone, nil
+		}
+		var swap *swapError
+		if !errors.As(err, &swap) || ctx.Err() != nil {
+			return nil, nil, err
+		}
+		if attempt >= purgeAttempts {
+			if swap.conflict() {
+				return nil, nil, fmt.Errorf("%d attempts, the table kept changing; run it again: %w", attempt, warehouse.ErrConflict)
+			}
+			return nil, nil, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return nil, nil, err
+		}
+		if tbl, err = p.t.load(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// swapHistory is the one swap of a purge. The head becomes a snapshot with the
+// same files and without tombstones, of operation "replace": no row changes,
+// and readers of streams skip it.
+func (p *purge) swapHistory(ctx context.Context, tbl *table.Table, h *history) (*table.Table, int64, error) {
+	meta := tbl.Metadata()
+	head := meta.CurrentSnapshot()
+	reqs := []table.Requirement{
+		table.AssertTableUUID(meta.TableUUID()),
+		table.AssertRefSnapshotID(table.MainBranch, &head.SnapshotID),
+	}
+	var updates []table.Update
+	var dropped int64
+	if h.dirtyHead {
+		a := p.t.newAuthor(meta, p.req.RunID, "purge")
+		list, n, err := a.clean(ctx, head)
+		if err != nil {
+			return nil, 0, err
+		}
+		d := draft{op: table.OpReplace, manifests: list, props: map[string]string{propPurged: p.req.RunID}}
+		snap, err := a.writeList(ctx, meta, head, d)
+		if err != nil {
+			return nil, 0, err
+		}
+		dropped = n
+		updates = append(updates, table.NewAddSnapshotUpdate(snap), setMain(meta, a.snapID))
+	}
+	for _, name := range h.dropRefs {
+		for ref, r := range meta.Refs() {
+			if ref == name {
+				reqs = append(reqs, table.AssertRefSnapshotID(name, &r.SnapshotID))
+			}
+		}
+		updates = append(updates, table.NewRemoveSnapshotRefUpdate(name))
+	}
+	if len(h.expire) > 0 {
+		ids := make([]int64, len(h.expire))
+		for i, s := range h.expire {
+			ids[i] = s.SnapshotID
+		}
+		updates = append(updates, withoutStatisticsOf(meta, ids)...)
+		updates = append(updates, table.NewRemoveSnapshotsUpdate(ids, false))
+	}
+	after, err := p.t.swap(ctx, reqs, updates, p.req.Fence)
+	return after, dropped, err
+}
+
+// withoutStatisticsOf drops statistics files together with their snapshots,
+// for catalogs that do not do so themselves.
+func withoutStatisticsOf(meta table.Metadata, ids []int64) []table.Update {
+	gone := map[int64]bool{}
+	for _, id := range ids {
+		gone[id] = true
+	}
+	var updates []table.Update
+	seen := map[int64]bool{}
+	for s := range meta.Statistics() {
+		if gone[s.SnapshotID] && !seen[s.SnapshotID] {
+			seen[s.SnapshotID] = true
+			updates = append(updates, table.NewRemoveStatisticsUpdate(s.SnapshotID))
+		}
+	}
+	clear(seen)
+	for s := range meta.PartitionStatistics() {
+		if gone[s.SnapshotID] && !seen[s.SnapshotID] {
+			seen[s.SnapshotID] = true
+			updates = append(updates, table.NewRemovePartitionStatisticsUpdate(s.SnapshotID))
+		}
+	}
+	return updates
 }

@@ -1,0 +1,362 @@
+package iceberg
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/expunge/expunge/internal/clock"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// addedManifests are the manifests of the replacements, for one set of sources.
+type addedManifests struct {
+	forSources pathKey
+	written    bool
+	files      []iceberg.ManifestFile
+	stats      changes
+}
+
+// write authors the snapshot on top of head and swaps.
+func (c *committer) write(ctx context.Context, tbl *table.Table, head *table.Snapshot, list []iceberg.ManifestFile, live map[pathKey]bool) (*warehouse.Committed, error) {
+	out, d, err := c.draft(ctx, head, list, live)
+	if err != nil {
+		return nil, err
+	}
+	if c.req.Check != nil {
+		if err := c.req.Check(c.totals(list, live)); err != nil {
+			return nil, err
+		}
+	}
+	if out.Before, err = c.t.describe(ctx, tbl); err != nil {
+		return nil, err
+	}
+	if out.Withdrawn, err = c.withdrawn(ctx, live); err != nil {
+		return nil, err
+	}
+	c.attempts++
+	after, err := c.author.commit(ctx, tbl, *d, c.req.Fence)
+	if err != nil {
+		return nil, err
+	}
+	// The swap has happened. Failing to describe what is there now would make
+	// the caller think otherwise: the next try adopts it.
+	if out.After, err = c.t.describe(ctx, after); err != nil {
+		return nil, err
+	}
+	out.Before.KeyPartitioned = c.req.Plan.Description.KeyPartitioned
+	out.After.KeyPartitioned = out.Before.KeyPartitioned
+	return out, nil
+}
+
+func (c *committer) totals(list []iceberg.ManifestFile, live map[pathKey]bool) warehouse.Totals {
+	t := warehouse.Totals{Files: int64(len(live))}
+	for _, m := range list {
+		if u := c.data[m.FilePath()]; u != nil {
+			t.Rows += u.rows
+		}
+	}
+	for k := range live {
+		t.Erased += c.sources[k].erased
+		t.Bytes += c.sources[k].bytes
+	}
+	return t
+}
+
+// draft writes the manifests of the new snapshot, or takes those written by an
+// earlier attempt where what they stand for has not changed.
+func (c *committer) draft(ctx context.Context, head *table.Snapshot, list []iceberg.ManifestFile, live map[pathKey]bool) (*warehouse.Committed, *draft, error) {
+	out := &warehouse.Committed{RunID: c.req.RunID, Group: c.req.Group, Results: c.extra}
+	for k := range live {
+		s := c.sources[k]
+		out.RowsErased += s.erased
+		out.RowsAlreadyDeleted += s.deleted
+		if s.status == warehouse.Dropped {
+			out.FilesDropped++
+		} else {
+			out.FilesReplaced++
+		}
+	}
+	d := &draft{op: table.OpOverwrite, exact: &totals{}}
+	data, err := c.dataManifests(ctx, list, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	deletes, err := c.deleteManifests(ctx, list, c.removable(list, live), d)
+	if err != nil {
+		return nil, nil, err
+	}
+	added, err := c.addedManifests(ctx, live)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.stats.add(added.stats)
+	d.manifests = slices.Concat(added.files, data, deletes)
+	out.DeleteFilesRemoved = d.stats.removedPosFiles + d.stats.removedEqFiles + d.stats.removedDVs
+	d.settle()
+	d.props = maps.Clone(c.req.Properties)
+	if d.props == nil {
+		d.props = map[string]string{}
+	}
+	d.props[propRun] = c.req.RunID
+	d.props[propGroup] = strconv.Itoa(c.req.Group)
+	d.props[propReplaced] = strconv.FormatInt(out.FilesReplaced, 10)
+	d.props[propDropped] = strconv.FormatInt(out.FilesDropped, 10)
+	d.props[propErased] = strconv.FormatInt(out.RowsErased, 10)
+	d.props[propDeleted] = strconv.FormatInt(out.RowsAlreadyDeleted, 10)
+	d.props[propDeleteFiles] = strconv.FormatInt(out.DeleteFilesRemoved, 10)
+	if !c.req.ProtectUntil.IsZero() {
+		d.props[propProtectUntil] = c.req.ProtectUntil.UTC().Format(time.RFC3339)
+	}
+	if c.req.Grace > 0 {
+		d.tag = c.protect(ctx, head)
+		out.ProtectRef = d.tag.name
+	}
+	return out, d, nil
+}
+
+// settle turns the totals of the snapshot before into those after.
+func (d *draft) settle() {
+	t, s := d.exact, d.stats
+	t.dataFiles += s.addedFiles - s.removedFiles
+	t.rows += s.addedRows - s.removedRows
+	t.deleteFiles += s.addedPosFiles + s.addedEqFiles - s.removedPosFiles - s.removedEqFiles - s.removedDVs
+	t.bytes += s.addedBytes + s.addedDeleteBytes - s.removedBytes - s.removedDeleteBytes
+	t.posDeletes += s.addedPosRows - s.removedPosRows
+	t.eqDeletes += s.addedEq - s.removedEq
+}
+
+// dataManifests carries data manifests that have nothing to lose by reference
+// and rewrites those with a source or with somebody's tombstones.
+func (c *committer) dataManifests(ctx context.Context, list []iceberg.ManifestFile, d *draft) ([]iceberg.ManifestFile, error) {
+	var units, todo []*dataUnit
+	for _, m := range list {
+		u := c.data[m.FilePath()]
+		if u == nil || m.ManifestContent() != iceberg.ManifestContentData {
+			continue
+		}
+		units = append(units, u)
+		if !u.written && (len(u.sources) > 0 || u.tombstones > 0) {
+			todo = append(todo, u)
+		}
+	}
+	err := inParallel(ctx, len(todo), func(ctx context.Context, i int) error { return c.rewriteData(ctx, todo[i]) })
+	if err != nil {
+		return nil, err
+	}
+	var kept, gone []iceberg.ManifestFile
+	for _, u := range units {
+		d.exact.dataFiles += u.files
+		d.exact.rows += u.rows
+		d.exact.bytes += u.bytes
+		switch {
+		case u.written:
+			kept = append(kept, u.kept...)
+			gone = append(gone, u.gone...)
+			d.stats.add(u.removed)
+		case u.files > 0:
+			kept = append(kept, u.m)
+		}
+	}
+	return append(kept, gone...), nil
+}
+
+func (c *committer) rewriteData(ctx context.Context, u *dataUnit) (err error) {
+	u.removed = changes{}
+	u.kept, u.gone, err = c.author.rewrite(ctx, u.m, func(e iceberg.ManifestEntry) (bool, error) {
+		df := e.DataFile()
+		s := c.sources[keyOf(df.FilePath())]
+		if s == nil {
+			return false, nil
+		}
+		if df.Count() != s.rows {
+			return false, fmt.Errorf("a data file is listed with %d rows, its result read %d", df.Count(), s.rows)
+		}
+		s.part, s.sortOrder, s.firstRow, s.entrySeq, s.listed = c.parts.of(df), df.SortOrderID(), df.FirstRowID(), e.SequenceNum(), true
+		u.removed.removeData(df.Count(), df.FileSizeBytes())
+		return true, nil
+	})
+	u.written = err == nil
+	return err
+}
+
+// deleteManifests does the same for delete manifests.
+func (c *committer) deleteManifests(ctx context.Context, list []iceberg.ManifestFile, remove map[*deleteEntry]bool, d *draft) ([]iceberg.ManifestFile, error) {
+	var kept, gone []iceberg.ManifestFile
+	for _, m := range list {
+		u := c.dels[m.FilePath()]
+		if u == nil || m.ManifestContent() != iceberg.ManifestContentDeletes {
+			continue
+		}
+		var leaving []pathKey
+		removed := changes{}
+		for _, e := range u.entries {
+			d.exact.deleteFiles++
+			d.exact.bytes += e.file.Size
+			if e.file.Kind == kindEquality {
+				d.exact.eqDeletes += e.rows
+			} else {
+				d.exact.posDeletes += e.rows
+			}
+			if remove[e] {
+				leaving = append(leaving, e.key)
+				removed.removeDelete(e.file.Kind, e.rows, e.file.Size)
+			}
+		}
+		if len(leaving) == 0 && u.tombstones == 0 {
+			if len(u.entries) > 0 {
+				kept = append(kept, u.m)
+			}
+			continue
+		}
+		if err := c.rewriteDeletes(ctx, u, leaving); err != nil {
+			return nil, err
+		}
+		kept = append(kept, u.kept...)
+		gone = append(gone, u.gone...)
+		d.stats.add(removed)
+	}
+	return append(kept, gone...), nil
+}
+
+func (c *committer) rewriteDeletes(ctx context.Context, u *deleteUnit, leaving []pathKey) error {
+	want := removalKey(leaving)
+	if u.written && u.writtenFor == want {
+		return nil
+	}
+	set := pathSet{}
+	for _, k := range leaving {
+		set.add(k)
+	}
+	kept, gone, err := c.author.rewrite(ctx, u.m, func(e iceberg.ManifestEntry) (bool, error) {
+		offset := int64(0)
+		if n := e.DataFile().ContentOffset(); n != nil {
+			offset = *n
+		}
+		return set.has(deleteKeyOf(e.DataFile().FilePath(), offset)), nil
+	})
+	if err != nil {
+		return err
+	}
+	u.kept, u.gone, u.written, u.writtenFor = kept, gone, true, want
+	return nil
+}
+
+// addedManifests lists the replacements, each with the partition, the sort
+// order and the row ids of the file it stands in for, and with the sequence
+// number up to which deletes are folded into it.
+func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (addedManifests, error) {
+	want := sumOf(live)
+	if c.added.written && c.added.forSources == want {
+		return c.added, nil
+	}
+	out := addedManifests{forSources: want, written: true}
+	rolls := map[int32]*roll{}
+	defer func() {
+		for _, r := range rolls {
+			r.abort()
+		}
+	}()
+	for r, err := range c.used(ctx) {
+		if err != nil {
+			return out, err
+		}
+		key := keyOf(r.Task.File.Path)
+		if !live[key] || r.Status != warehouse.Rewritten {
+			continue
+		}
+		s := c.sources[key]
+		if !s.listed {
+			return out, fmt.Errorf("result of task %d: its file's entry was not met", r.Task.Index)
+		}
+		part := c.parts.get(s.part)
+		w := rolls[part.spec]
+		if w == nil {
+			w = &roll{a: c.author, spec: int(part.spec), content: iceberg.ManifestContentData, limit: manifestTarget}
+			rolls[part.spec] = w
+		}
+		df, err := c.author.dataFile(part, r.Output, s.sortOrder, s.firstRow)
+		if err != nil {
+			return out, err
+		}
+		if err := w.added(ctx, c.author.sequence(max(s.seq, s.entrySeq)), df); err != nil {
+			return out, err
+		}
+		out.stats.addData(r.Output.Rows, r.Output.Size)
+	}
+	for _, spec := range slices.Sorted(maps.Keys(rolls)) {
+		if err := rolls[spec].close(); err != nil {
+			return out, err
+		}
+		out.files = append(out.files, rolls[spec].done...)
+	}
+	c.added = out
+	return out, nil
+}
+
+// sequence is a data sequence number as an entry states it; format 1 has none.
+func (a *author) sequence(n int64) *int64 {
+	if a.meta.Version() == 1 {
+		return nil
+	}
+	return &n
+}
+
+// dataFile describes a written file for its manifest entry.
+func (a *author) dataFile(part partition, o *warehouse.Output, sortOrder *int, firstRow *int64) (iceberg.DataFile, error) {
+	spec := a.meta.PartitionSpecByID(int(part.spec))
+	if spec == nil {
+		return nil, fmt.Errorf("write manifest: partition spec %d is not in the table's metadata", part.spec)
+	}
+	b, err := iceberg.NewDataFileBuilder(*spec, iceberg.EntryContentData, o.Path, iceberg.ParquetFile,
+		part.values, nil, nil, o.Rows, o.Size)
+	if err != nil {
+		return nil, fmt.Errorf("write manifest entry: %w", hide(err))
+	}
+	m := o.Metrics
+	b.ColumnSizes(m.ColumnSizes).ValueCounts(m.ValueCounts).NullValueCounts(m.NullCounts).NaNValueCounts(m.NaNCounts).
+		LowerBoundValues(m.Lower).UpperBoundValues(m.Upper)
+	if len(m.SplitOffsets) > 0 {
+		b.SplitOffsets(m.SplitOffsets)
+	}
+	if sortOrder != nil {
+		b.SortOrderID(*sortOrder)
+	}
+	if firstRow != nil && a.meta.Version() >= 3 {
+		b.FirstRowID(*firstRow)
+	}
+	return b.Build(), nil
+}
+
+func sumOf(live map[pathKey]bool) pathKey {
+	keys := make([]pathKey, 0, len(live))
+	for k := range live {
+		keys = append(keys, k)
+	}
+	return removalKey(keys)
+}
+
+// protect is the tag that keeps the snapshot before, and with it every
+// replaced file, until the grace is over. Its max-ref-age-ms makes it lapse
+// then by itself, should expunge never come back.
+func (c *committer) protect(ctx context.Context, head *table.Snapshot) *protect {
+	until := c.req.ProtectUntil
+	if until.IsZero() {
+		until = clock.Now(ctx).Add(c.req.Grace)
+	}
+	name := protectRef(c.req.RunID, c.req.Group)
+	for ref := range c.meta.Refs() {
+		if ref == name {
+			// Left by a commit of the same run that somebody rolled back.
+			name += "-" + strconv.FormatInt(c.author.snapID, 10)
+			break
+		}
+	}
+	return &protect{name: name, snapshot: head.SnapshotID, ageMs: max(1, until.UnixMilli()-head.TimestampMs)}
+}

@@ -1,0 +1,231 @@
+package iceberg
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/expunge/expunge/warehouse"
+)
+
+// history is what a purge decided about the snapshots and refs of a table.
+type history struct {
+	expire    []table.Snapshot
+	dropRefs  []string
+	blockers  []warehouse.Blocker
+	dirtyHead bool // the head's manifests carry tombstones
+}
+
+// settled says that there is nothing to swap.
+func (h *history) settled() bool {
+	return len(h.expire) == 0 && len(h.dropRefs) == 0 && !h.dirtyHead
+}
+
+// line is the point in a table's history from which on it holds no erased
+// values: the run's commit.
+type line struct {
+	snap  *table.Snapshot // nil: expired already
+	seq   int64
+	ours  bool // written by this run: no manifest of it carries older tombstones
+	keyed bool // partition values hold keys, so even stripped tombstones do
+}
+
+func (p *purge) line(meta table.Metadata) (*line, error) {
+	c := p.req.Committed
+	l := &line{seq: c.After.SequenceNumber, keyed: c.After.KeyPartitioned || c.Before.KeyPartitioned}
+	l.snap = meta.SnapshotByID(c.After.SnapshotID)
+	if l.snap == nil {
+		if marked(meta, map[string]string{propPurged: p.req.RunID}) != nil {
+			return l, nil // a former call of this purge expired it
+		}
+		if head := meta.CurrentSnapshot(); head != nil && meta.Version() > 1 && head.SequenceNumber > l.seq {
+			return l, nil // somebody else expired it
+		}
+		return nil, fmt.Errorf("the snapshot of the run is not in the table's history: %w", warehouse.ErrNotFound)
+	}
+	if !onMain(meta, l.snap) {
+		return nil, fmt.Errorf("the snapshot of the run was rolled back, nothing may be purged: %w", warehouse.ErrConflict)
+	}
+	l.seq = l.snap.SequenceNumber
+	l.ours = l.snap.Summary != nil && l.snap.Summary.Properties[propRun] == p.req.RunID
+	return l, nil
+}
+
+// history decides about every snapshot and ref.
+func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, error) {
+	h := &history{}
+	head := meta.CurrentSnapshot()
+	if head == nil {
+		return h, nil
+	}
+	l, err := p.line(meta)
+	if err != nil {
+		return nil, err
+	}
+	holds := map[int64]bool{} // snapshots that hold erased values
+	for _, s := range meta.Snapshots() {
+		dirty, err := p.holds(ctx, meta, l, &s)
+		if err != nil {
+			return nil, err
+		}
+		holds[s.SnapshotID] = dirty
+	}
+	if h.dirtyHead, err = p.t.hasTombstones(ctx, head); err != nil {
+		return nil, err
+	}
+	pinned := p.refs(meta, holds, h)
+	if !h.dirtyHead {
+		// Without a new head the present one stays, whatever it is.
+		pinned[head.SnapshotID] = true
+	}
+	for _, s := range meta.Snapshots() {
+		if holds[s.SnapshotID] && !pinned[s.SnapshotID] {
+			h.expire = append(h.expire, s)
+		}
+	}
+	return h, nil
+}
+
+// refs sorts the refs into those to drop and those that block, and returns the
+// snapshots that stay because of a ref.
+func (p *purge) refs(meta table.Metadata, holds map[int64]bool, h *history) map[int64]bool {
+	pinned := map[int64]bool{}
+	own := protectRef(p.req.RunID, 0)
+	for name, ref := range meta.Refs() {
+		if name == table.MainBranch {
+			continue
+		}
+		switch {
+		case isProtectRef(name, ref) && (name == own || strings.HasPrefix(name, own+"-")):
+			h.dropRefs = append(h.dropRefs, name)
+			continue
+		case !holds[ref.SnapshotID]:
+			pinned[ref.SnapshotID] = true
+			continue
+		case p.req.Selection.Refs == "drop" && !isProtectRef(name, ref):
+			h.dropRefs = append(h.dropRefs, name)
+			continue
+		}
+		reason := "pins a snapshot from before the erasure"
+		if isProtectRef(name, ref) {
+			reason = "protects another run until its grace is over"
+		}
+		h.blockers = append(h.blockers, warehouse.Blocker{
+			Ref: name, Type: string(ref.SnapshotRefType), SnapshotID: ref.SnapshotID, Reason: reason,
+		})
+		pinned[ref.SnapshotID] = true
+	}
+	slices.Sort(h.dropRefs)
+	slices.SortFunc(h.blockers, func(a, b warehouse.Blocker) int { return strings.Compare(a.Ref, b.Ref) })
+	return pinned
+}
+
+// holds says whether a snapshot may hold erased values.
+func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, s *table.Snapshot) (bool, error) {
+	if !l.reaches(meta, s) {
+		return true, nil
+	}
+	list, err := s.Manifests(p.t.fs(ctx))
+	if err != nil {
+		return false, fmt.Errorf("read manifest list: %w", hide(err))
+	}
+	for _, m := range list {
+		if m.DeletedDataFiles() == 0 || l.after(meta, m) {
+			continue
+		}
+		// Tombstones of the run itself carry no statistics, only partition
+		// values; all others that reach back this far carry bounds.
+		if l.ours && m.SnapshotID() == l.snap.SnapshotID && !l.keyed {
+			continue
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// reaches says that a snapshot is the line's or descends from it.
+func (l *line) reaches(meta table.Metadata, s *table.Snapshot) bool {
+	if l.snap == nil {
+		return s.SequenceNumber > l.seq && onMain(meta, s)
+	}
+	chain, complete := ancestors(meta, s)
+	if slices.ContainsFunc(chain, func(a *table.Snapshot) bool { return a.SnapshotID == l.snap.SnapshotID }) {
+		return true
+	}
+	return !complete && older(l.snap, s) && onMain(meta, s)
+}
+
+// after says that a manifest was written after the line: what it calls DELETED
+// was live at the line, and so without erased rows.
+func (l *line) after(meta table.Metadata, m iceberg.ManifestFile) bool {
+	if meta.Version() > 1 {
+		return m.SequenceNum() > l.seq
+	}
+	s := meta.SnapshotByID(m.SnapshotID())
+	return l.snap != nil && s != nil && s.SnapshotID != l.snap.SnapshotID && older(l.snap, s)
+}
+
+// hasTombstones says whether a snapshot's manifests carry DELETED entries.
+func (t *Table) hasTombstones(ctx context.Context, s *table.Snapshot) (bool, error) {
+	list, err := s.Manifests(t.fs(ctx))
+	if err != nil {
+		return false, fmt.Errorf("read manifest list: %w", hide(err))
+	}
+	for _, m := range list {
+		if m.DeletedDataFiles() > 0 {
+			return true, nil
+		}
+		if m.DeletedDataFiles() < 0 {
+			n, err := t.tombstones(ctx, m)
+			if n > 0 || err != nil {
+				return n > 0, err
+			}
+		}
+	}
+	return false, nil
+}
+
+func (t *Table) tombstones(ctx context.Context, m iceberg.ManifestFile) (n int64, err error) {
+	for e, err := range iceberg.EntriesWithProjection(t.fs(ctx), m, false, iceberg.ManifestEntryProjection{}) {
+		if err != nil {
+			return 0, fmt.Errorf("read manifest: %w", hide(err))
+		}
+		if e.Status() == iceberg.EntryStatusDELETED {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// clean lists a snapshot's manifests without tombstones: those of DELETED
+// entries alone are left out, mixed ones are rewritten, data and delete
+// manifests alike.
+func (a *author) clean(ctx context.Context, s *table.Snapshot) (list []iceberg.ManifestFile, dropped int64, err error) {
+	manifests, err := s.Manifests(a.t.fs(ctx))
+	if err != nil {
+		return nil, 0, fmt.Errorf("read manifest list: %w", hide(err))
+	}
+	for _, m := range manifests {
+		n := int64(m.DeletedDataFiles())
+		if n < 0 {
+			if n, err = a.t.tombstones(ctx, m); err != nil {
+				return nil, 0, err
+			}
+		}
+		if n == 0 {
+			list = append(list, m)
+			continue
+		}
+		dropped += n
+		kept, _, err := a.rewrite(ctx, m, func(iceberg.ManifestEntry) (bool, error) { return false, nil })
+		if err != nil {
+			return nil, 0, err
+		}
+		list = append(list, kept...)
+	}
+	return list, dropped, nil
+}

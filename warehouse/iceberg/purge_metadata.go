@@ -1,0 +1,122 @@
+package iceberg
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/expunge/expunge/internal/storage"
+)
+
+// removeOldVersions removes metadata.json versions that mention a snapshot
+// which this purge expired: their snapshot summaries and statistics may tell
+// of erased values, and their lists of snapshots only mislead now.
+//
+// The version that the catalog points to is never touched, nor is one of
+// another table, nor one that mentions only remaining snapshots. A writer that
+// prepares a commit on top of expired history writes such a file too; its
+// commit fails then as it would anyway, since the head has moved. Entries of
+// the metadata log that name removed versions stay, since no metadata update
+// edits the log and no table property may be changed; the specification allows
+// logs to be trimmed and nothing that reads a table opens them.
+func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Table, in *intent) error {
+	gone := map[int64]bool{}
+	for _, s := range in.Snapshots {
+		gone[s.ID] = true
+	}
+	// The table may have moved on since: what is current now must stay.
+	now, err := p.t.load(ctx)
+	if err != nil {
+		return err
+	}
+	current := map[string]bool{canonical(now.MetadataLocation()): true, canonical(tbl.MetadataLocation()): true}
+	uuid := tbl.Metadata().TableUUID().String()
+	check := func(path string) error {
+		if current[canonical(path)] {
+			return nil
+		}
+		mentions, err := p.t.mentions(ctx, path, uuid, gone)
+		if err != nil || !mentions {
+			return err
+		}
+		was, err := r.remove(ctx, path, kindMetadata)
+		if was {
+			p.out.FilesRemoved++
+		}
+		return err
+	}
+	seen := pathSet{}
+	for e := range tbl.Metadata().PreviousFiles() {
+		seen.add(keyOf(canonical(e.MetadataFile)))
+		if err := check(e.MetadataFile); err != nil {
+			return err
+		}
+	}
+	for info, err := range p.t.store.List(ctx, metadataDir(tbl.Metadata())+"/") {
+		if err != nil {
+			return fmt.Errorf("list metadata versions: %w", hide(err))
+		}
+		if !isMetadataFile(info.Path) || seen.has(keyOf(canonical(info.Path))) {
+			continue
+		}
+		if err := check(info.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isMetadataFile(path string) bool {
+	return strings.HasSuffix(path, ".metadata.json") || strings.HasSuffix(path, ".metadata.json.gz")
+}
+
+// mentions says whether a metadata file of this table lists one of the
+// snapshots. One that is missing or unreadable does not.
+func (t *Table) mentions(ctx context.Context, path, uuid string, ids map[int64]bool) (bool, error) {
+	raw, err := storage.ReadAll(ctx, t.store, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read metadata version: %w", hide(err))
+	}
+	if bytes.HasPrefix(raw, []byte{0x1f, 0x8b}) {
+		if raw, err = gunzip(raw); err != nil {
+			return false, nil
+		}
+	}
+	var md struct {
+		UUID      string `json:"table-uuid"`
+		Snapshots []struct {
+			ID int64 `json:"snapshot-id"`
+		} `json:"snapshots"`
+	}
+	if json.Unmarshal(raw, &md) != nil || !strings.EqualFold(md.UUID, uuid) {
+		return false, nil
+	}
+	for _, s := range md.Snapshots {
+		if ids[s.ID] {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// maxMetadata bounds what a compressed metadata file may unpack to.
+const maxMetadata = 1 << 30
+
+func gunzip(raw []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(r, maxMetadata))
+}
