@@ -231,8 +231,8 @@ type RunResponse struct {
 	Warnings     []string       `json:"warnings,omitempty"`
 	Manifest     string         `json:"manifest,omitempty"`
 	Report       string         `json:"report,omitempty"` // its readable form
-	Started      time.Time      `json:"started"`
-	Ended        time.Time      `json:"ended"`
+	Started      time.Time      `json:"started,omitzero"`
+	Ended        time.Time      `json:"ended,omitzero"`
 	BytesRead    int64          `json:"bytes_read"`
 	BytesCopied  int64          `json:"bytes_copied"`
 	BytesEncoded int64          `json:"bytes_encoded"`

@@ -63,7 +63,7 @@ func (a *app) classify(ctx context.Context, resp any, err error) (int, string) {
 	case errors.As(err, &own):
 		return own.code, own.hint
 	case ctx.Err() != nil || errors.Is(err, context.Canceled):
-		return ExitInterrupted, "the run is kept: start the same job again, or expunge resume last"
+		return ExitInterrupted, resumeHint(resp)
 	case errors.Is(err, configs.ErrInvalid):
 		return ExitUsage, "compare with configs/examples; expunge check JOB checks a job without running it"
 	case errors.Is(err, configs.ErrDeadline):
@@ -77,6 +77,17 @@ func (a *app) classify(ctx context.Context, resp any, err error) (int, string) {
 		}
 	}
 	return ExitError, ""
+}
+
+// errInterrupted replaces the many ways in which cancelled work ends.
+var errInterrupted = errors.New("interrupted")
+
+func resumeHint(resp any) string {
+	run, ok := resp.(*RunResponse)
+	if !ok || run == nil || run.RunID == "" {
+		return ""
+	}
+	return "the run is kept: start the same job again, or expunge resume " + run.RunID
 }
 
 // loadJob reads a job file; what is wrong with it is a usage error.

@@ -95,6 +95,9 @@ func (o *output) words(resp any) {
 
 // fail prints an error, after what the response says of how far it got.
 func (a *app) fail(command string, resp any, code int, err error, hint string) {
+	if code == ExitInterrupted {
+		err = errInterrupted
+	}
 	all := messages(err)
 	if a.json {
 		e := ending{Command: command, Exit: code, Error: all[0], Hint: hint}

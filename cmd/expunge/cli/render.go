@@ -139,7 +139,8 @@ func skipped(items []Skipped) string {
 }
 
 func (r *RunResponse) text(p *printer) {
-	if r.RunID == "" && r.Outcome == "" {
+	if r.Outcome == "" && !r.DryRun && len(r.Targets) == 0 { // it did not get far
+		p.field("Run", "%s", r.RunID)
 		return
 	}
 	p.keysets(r.Keysets)

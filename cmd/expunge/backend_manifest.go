@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/expunge/expunge/cmd/expunge/cli"
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/jobs"
+	"github.com/expunge/expunge/manifests"
+)
+
+// bindManifests connects the commands about evidence.
+func bindManifests(b *cli.Backend) {
+	b.ManifestShow, b.ManifestVerify, b.Keygen = manifestShow, manifestVerify, keygen
+}
+
+// evidence is a manifest with what lies beside it.
+type evidence struct {
+	name     string // the envelope's path
+	envelope []byte
+	proof    []byte
+	sidecar  storage.Object // nil = none
+	trust    *manifests.Trust
+}
+
+func (e *evidence) close() {
+	if e.sidecar != nil {
+		_ = e.sidecar.Close()
+	}
+}
+
+func (e *evidence) bundle() manifests.Bundle {
+	b := manifests.Bundle{Envelope: e.envelope, Proof: e.proof}
+	if e.sidecar != nil {
+		b.Sidecar, b.Size = e.sidecar, e.sidecar.Info().Size
+	}
+	return b
+}
+
+// locate reads a manifest given as a file or as a run, with its proof and sidecar.
+func locate(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*evidence, error) {
+	props, err := r.State.Storage.Reveal()
+	if err != nil {
+		return nil, fmt.Errorf("storage properties: %w", err)
+	}
+	store := storage.WithRetry(storage.New(props), storage.DefaultRetry)
+	ev := &evidence{name: r.Manifest}
+	if !strings.HasSuffix(r.Manifest, ".intoto.jsonl") {
+		if ev.name, err = newestManifest(ctx, store, r.State, r.Manifest); err != nil {
+			return nil, err
+		}
+	}
+	if ev.envelope, err = storage.ReadAll(ctx, store, ev.name); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	base := strings.TrimSuffix(ev.name, ".intoto.jsonl")
+	if ev.proof, err = storage.ReadAll(ctx, store, base+".tlog-proof"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read log proof: %w", err)
+	}
+	if ev.sidecar, err = store.Open(ctx, base+".evidence.parquet"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open evidence: %w", err)
+	}
+	if err != nil {
+		ev.sidecar = nil
+	}
+	ev.trust, err = trustOf(ctx, e, r)
+	return ev, err
+}
+
+// newestManifest finds the last manifest of a run in the state bucket.
+func newestManifest(ctx context.Context, store storage.Store, s cli.State, ref string) (string, error) {
+	st, err := openState(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	id, err := find(ctx, st, ref)
+	if err != nil {
+		return "", err
+	}
+	var newest string
+	var at int64
+	prefix := strings.TrimSuffix(s.Location, "/") + "/manifests/" + id
+	for info, err := range store.List(ctx, prefix) {
+		if err != nil {
+			return "", fmt.Errorf("list manifests: %w", err)
+		}
+		if strings.HasSuffix(info.Path, ".intoto.jsonl") && info.ModTime.UnixNano() >= at {
+			newest, at = info.Path, info.ModTime.UnixNano()
+		}
+	}
+	if newest == "" {
+		return "", fmt.Errorf("run %s has no manifest yet: %w", id, jobs.ErrNoRun)
+	}
+	return newest, nil
+}
+
+// trustOf is what the reader believes in: the trust file, the public keys on
+// the command line, or, for a run, the keys that its own job names. The last
+// shows that nothing was altered since, not who signed.
+func trustOf(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*manifests.Trust, error) {
+	switch {
+	case r.Trust != "":
+		raw, err := os.ReadFile(r.Trust)
+		if err != nil {
+			return nil, fmt.Errorf("read trust file: %w", err)
+		}
+		return manifests.ParseTrust(raw)
+	case len(r.PublicKeys) > 0:
+		return trustKeys(r.PublicKeys)
+	case strings.HasSuffix(r.Manifest, ".intoto.jsonl"):
+		return nil, nil
+	}
+	j, _, err := openOf(ctx, e, cli.RunRef{State: r.State, RunID: r.Manifest})
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	return j.Trust(ctx)
+}
+
+func trustKeys(files []string) (*manifests.Trust, error) {
+	var keys []manifests.TrustedKey
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("read public key: %w", err)
+		}
+		pub, err := manifests.ParsePublic(string(raw))
+		if err != nil {
+			return nil, fmt.Errorf("public key %s: %w", f, err)
+		}
+		k, err := manifests.Trusted(pub, filepath.Base(f), manifests.RoleExecutor, manifests.RoleVerifier, manifests.RoleLog)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return manifests.NewTrust(keys...)
+}
+
+func manifestShow(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*cli.ManifestResponse, error) {
+	ev, err := locate(ctx, e, r)
+	if err != nil {
+		return nil, err
+	}
+	defer ev.close()
+	m, err := manifests.Read(ev.envelope)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return manifestResponse(ev, m, nil)
+}
+
+func manifestVerify(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*cli.ManifestResponse, error) {
+	ev, err := locate(ctx, e, r)
+	if err != nil {
+		return nil, err
+	}
+	defer ev.close()
+	if ev.trust == nil {
+		return nil, fmt.Errorf("say whom you trust with --trust FILE or --key PUBLIC_KEY: %w", jobs.ErrUsage)
+	}
+	m, checks := manifests.Verify(ctx, ev.bundle(), ev.trust)
+	resp, err := manifestResponse(ev, m, checks)
+	if err != nil {
+		return nil, err
+	}
+	ok, _ := manifests.Verified(checks)
+	if r.AgainstData {
+		against, err := againstData(ctx, e, r, m)
+		if err != nil {
+			return resp, err
+		}
+		resp.Checks, ok = append(resp.Checks, *against), ok && against.OK
+	}
+	resp.Valid = &ok
+	return resp, nil
+}
+
+// againstData re-reads the targets of the manifest's run for its keys.
+func againstData(ctx context.Context, e cli.Env, r cli.ManifestRequest, m *manifests.Manifest) (*cli.Check, error) {
+	if m == nil {
+		return &cli.Check{What: "against the data", Detail: "the manifest cannot be read"}, nil
+	}
+	j, id, err := openOf(ctx, e, cli.RunRef{State: r.State, RunID: m.RunID})
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	v, err := j.Verify(ctx, id, jobs.VerifyOptions{})
+	if err != nil {
+		return nil, err
+	}
+	sum := verification(v)
+	return &cli.Check{What: "against the data", OK: sum.Result == cli.VerifyPassed, Detail: sum.Result}, nil
+}
+
+func manifestResponse(ev *evidence, m *manifests.Manifest, checks []manifests.Check) (*cli.ManifestResponse, error) {
+	resp := &cli.ManifestResponse{Manifest: ev.name}
+	for _, c := range checks {
+		detail := c.Reason
+		if c.Skipped {
+			detail = "not checked: " + detail
+		}
+		resp.Checks = append(resp.Checks, cli.Check{What: c.Name, OK: c.OK || c.Skipped, Detail: detail})
+	}
+	if m == nil {
+		return resp, nil
+	}
+	resp.RunID, resp.Outcome = m.RunID, string(m.Outcome.Result)
+	var text bytes.Buffer
+	if err := manifests.Text(&text, m, checks); err != nil {
+		return nil, fmt.Errorf("render manifest: %w", err)
+	}
+	resp.Text = text.String()
+	body, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	resp.Body = body
+	return resp, nil
+}
+
+func keygen(_ context.Context, _ cli.Env, r cli.KeygenRequest) (*cli.KeygenResponse, error) {
+	key, err := manifests.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	private, err := key.PEM()
+	if err != nil {
+		return nil, err
+	}
+	public, err := manifests.PublicPEM(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if r.Force {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	if err := writeFile(r.Output, flags, 0o600, private); err != nil {
+		return nil, fmt.Errorf("write private key: %w", err)
+	}
+	if err := writeFile(r.Output+".pub", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644, public); err != nil {
+		return nil, fmt.Errorf("write public key: %w", err)
+	}
+	return &cli.KeygenResponse{Private: r.Output, Public: path.Clean(r.Output + ".pub"), KeyID: key.ID()}, nil
+}
+
+func writeFile(name string, flags int, mode fs.FileMode, data []byte) error {
+	f, err := os.OpenFile(name, flags, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
