@@ -11,7 +11,3 @@ import (
 func verifyTable(ctx context.Context, store storage.Store, t Target, m []warehouse.BoundMatch, o Options) (*Report, error) {
 	return nil, errors.ErrUnsupported
 }
-
-func survivors(ctx context.Context, store storage.Store, r Rewrite) (*RewriteReport, error) {
-	return nil, errors.ErrUnsupported
-}

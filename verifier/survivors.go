@@ -1,0 +1,383 @@
+package verifier
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// survivors compares leaf column by leaf column. A row is its leaves' levels
+// and values (Dremel encoding), so equal streams in every leaf, with the
+// excluded rows left out of the old one, are equal rows in equal order, nested
+// ones included.
+func survivors(ctx context.Context, store storage.Store, r Rewrite) (*RewriteReport, error) {
+	old, err := openParquet(ctx, store, r.Old.Path)
+	if err != nil {
+		return nil, fmt.Errorf("old file: %w", err)
+	}
+	defer old.Close()
+	c := comparison{ctx: ctx, r: &r, old: old, rep: &RewriteReport{RowsOld: old.NumRows()}}
+	if err := c.excluded(store); err != nil {
+		return nil, err
+	}
+	if r.New == "" {
+		c.dropped()
+		c.rep.BytesRead = old.read()
+		return c.rep, nil
+	}
+	if c.new, err = openParquet(ctx, store, r.New); err != nil {
+		return nil, fmt.Errorf("new file: %w", err)
+	}
+	defer c.new.Close()
+	c.rep.RowsNew = c.new.NumRows()
+	if err := c.controlAfter(); err != nil {
+		return nil, err
+	}
+	if err := c.compare(); err != nil {
+		return nil, err
+	}
+	c.rep.BytesRead = old.read() + c.new.read()
+	return c.rep, nil
+}
+
+type comparison struct {
+	ctx      context.Context
+	r        *Rewrite
+	old, new *parquetFile
+	rep      *RewriteReport
+	gone     *roaring64.Bitmap // positions of old rows that may not be in the new file
+	hits     *roaring64.Bitmap // of those, the ones that match
+}
+
+// excluded finds, with this package's own code, which rows of the old file
+// have to be missing in the new one.
+func (c *comparison) excluded(store storage.Store) error {
+	bound, err := bindFile(c.old, c.r.Matches)
+	if err != nil {
+		return err
+	}
+	if c.hits, err = scanKeys(c.ctx, c.old, bound); err != nil {
+		return fmt.Errorf("old file: %w", err)
+	}
+	deleted, err := deletedRows(c.ctx, store, c.old, c.r.Old.Path, c.r.Old.Deletes)
+	if err != nil {
+		return err
+	}
+	c.rep.ControlBefore = !c.hits.IsEmpty()
+	rows := uint64(c.rep.RowsOld)
+	deleted.RemoveRange(rows, 1<<62) // a stale delete may point past the end
+	c.rep.AlreadyDeleted = int64(deleted.GetCardinality())
+	c.hits.AndNot(deleted)
+	c.rep.Erased = int64(c.hits.GetCardinality())
+	c.gone = deleted
+	if c.deletes() {
+		c.gone.Or(c.hits)
+	}
+	return nil
+}
+
+// deletes says whether matching rows go; otherwise they stay, redacted.
+func (c *comparison) deletes() bool { return c.r.Action.Kind == "" || c.r.Action.Kind == "delete" }
+
+func (c *comparison) differ(format string, args ...any) {
+	if c.rep.Difference == "" {
+		c.rep.Difference = fmt.Sprintf(format, args...)
+	}
+}
+
+func (c *comparison) dropped() {
+	left := c.rep.RowsOld - int64(c.gone.GetCardinality())
+	if c.rep.Equal = left == 0; !c.rep.Equal {
+		c.differ("the file was dropped with %d surviving rows", left)
+	}
+}
+
+// controlAfter looks for the keys in the new file, by the same code.
+func (c *comparison) controlAfter() error {
+	bound, err := bindFile(c.new, c.r.Matches)
+	if err != nil {
+		return err
+	}
+	found, err := scanKeys(c.ctx, c.new, bound)
+	if err != nil {
+		return fmt.Errorf("new file: %w", err)
+	}
+	c.rep.ControlAfter = !found.IsEmpty()
+	return nil
+}
+
+func (c *comparison) compare() error {
+	want := c.rep.RowsOld - int64(c.gone.GetCardinality())
+	if c.rep.RowsNew != want {
+		c.differ("%d rows, want %d survivors", c.rep.RowsNew, want)
+		return nil
+	}
+	lineage := c.footers()
+	if c.rep.Difference != "" {
+		return nil
+	}
+	oldCols, newCols := columnsOf(c.old.MetaData().Schema), columnsOf(c.new.MetaData().Schema)
+	// Lineage columns are compared by a rule of their own: old values may be inherited ones.
+	other := func(f fileColumn) bool { return slices.Contains(lineage, f.id) }
+	was, is := slices.DeleteFunc(slices.Clone(oldCols), other), slices.DeleteFunc(slices.Clone(newCols), other)
+	for n, info := range was { // as many as in is: the schemas are equal
+		var err error
+		if rule, ok := c.redaction(info); ok {
+			err = c.redactedColumn(info, is[n].index, rule)
+		} else {
+			err = c.column(info, is[n].index)
+		}
+		if err != nil {
+			return err
+		}
+		if c.rep.Difference != "" {
+			return nil
+		}
+		c.rep.Columns++
+	}
+	for _, id := range lineage {
+		if err := c.lineage(oldCols, newCols, id); err != nil {
+			return err
+		}
+	}
+	c.rep.Equal = c.rep.Difference == ""
+	return nil
+}
+
+// column compares one leaf.
+func (c *comparison) column(info fileColumn, j int) error {
+	a := newSurvivorStream(c.old.leaf(c.ctx, info.index), c.gone)
+	b := newSurvivorStream(c.new.leaf(c.ctx, j), nil)
+	defer a.l.close()
+	defer b.l.close()
+	for {
+		x, err := a.peek()
+		if err != nil {
+			return fmt.Errorf("old file: %w", err)
+		}
+		y, err := b.peek()
+		if err != nil {
+			return fmt.Errorf("new file: %w", err)
+		}
+		if x.n == 0 || y.n == 0 {
+			if x.n != y.n {
+				c.differ("column %s: one file has more entries", pathOf(info))
+			}
+			return nil
+		}
+		n := min(x.n, y.n)
+		if !equalEntries(x, y, n, a.l.maxDef()) {
+			c.differ("column %s differs near row %d of the new file", pathOf(info), b.row())
+			return nil
+		}
+		a.skip(n)
+		b.skip(n)
+	}
+}
+
+// span is a run of level entries within a batch, none of them excluded.
+type span struct {
+	b     *batch
+	at, n int // entries
+	v     int // index of the first entry's value
+}
+
+// survivorStream yields a leaf's entries without those of excluded rows.
+type survivorStream struct {
+	l     *leaf
+	gone  roaring64.IntPeekable64
+	b     *batch
+	at, v int   // next entry and value of b
+	end   int   // entries of b before this one survive
+	rowAt int64 // row of the last entry looked at
+	begun bool
+}
+
+func newSurvivorStream(l *leaf, gone *roaring64.Bitmap) *survivorStream {
+	s := &survivorStream{l: l, rowAt: -1}
+	if gone != nil && !gone.IsEmpty() {
+		s.gone = gone.Iterator()
+	}
+	return s
+}
+
+func (s *survivorStream) row() int64 { return max(0, s.rowAt) }
+
+// peek returns the present run; n is 0 at the end.
+func (s *survivorStream) peek() (span, error) {
+	for s.b == nil || s.at == s.end {
+		if s.b == nil || s.at == s.b.n {
+			b, err := s.l.next()
+			if err != nil || b == nil {
+				return span{}, err
+			}
+			s.b, s.at, s.v, s.end = b, 0, 0, 0
+		}
+		s.extend()
+	}
+	return span{s.b, s.at, s.end - s.at, s.v}, nil
+}
+
+// extend finds the next run of entries that survive, skipping those that do not.
+func (s *survivorStream) extend() {
+	b := s.b
+	for ; s.at < b.n; s.at++ { // leave out excluded entries
+		if s.startsRow(s.at) {
+			s.rowAt++
+		}
+		if !s.excludes(s.rowAt) {
+			break
+		}
+		if s.hasValue(s.at) {
+			s.v++
+		}
+	}
+	s.end = s.at
+	if s.at == b.n {
+		return
+	}
+	if s.end++; s.gone == nil || !s.gone.HasNext() {
+		s.rest()
+		return
+	}
+	next := int64(s.gone.PeekNext())
+	for ; s.end < b.n; s.end++ {
+		if s.startsRow(s.end) {
+			if s.rowAt+1 == next {
+				return
+			}
+			s.rowAt++
+		}
+	}
+}
+
+// rest takes all that is left of the batch.
+func (s *survivorStream) rest() {
+	if s.b.rep == nil {
+		s.rowAt += int64(s.b.n - s.end)
+	} else {
+		for _, r := range s.b.rep[s.end:] {
+			if r == 0 {
+				s.rowAt++
+			}
+		}
+	}
+	s.end = s.b.n
+}
+
+func (s *survivorStream) startsRow(i int) bool { return s.b.rep == nil || s.b.rep[i] == 0 }
+
+func (s *survivorStream) hasValue(i int) bool { return s.b.def == nil || s.b.def[i] == s.l.maxDef() }
+
+func (s *survivorStream) excludes(row int64) bool {
+	if s.gone == nil {
+		return false
+	}
+	s.gone.AdvanceIfNeeded(uint64(row))
+	return s.gone.HasNext() && s.gone.PeekNext() == uint64(row)
+}
+
+// skip consumes n entries of the present run.
+func (s *survivorStream) skip(n int) {
+	if s.b.def == nil {
+		s.v += n
+	} else {
+		s.v += countLevel(s.b.def[s.at:s.at+n], s.l.maxDef())
+	}
+	s.at += n
+}
+
+// equalEntries compares the first n entries of two runs: levels and values.
+func equalEntries(x, y span, n int, maxDef int16) bool {
+	values := n
+	if x.b.def != nil {
+		if !slices.Equal(x.b.def[x.at:x.at+n], y.b.def[y.at:y.at+n]) {
+			return false
+		}
+		values = countLevel(x.b.def[x.at:x.at+n], maxDef)
+	}
+	if x.b.rep != nil && !slices.Equal(x.b.rep[x.at:x.at+n], y.b.rep[y.at:y.at+n]) {
+		return false
+	}
+	if w := x.b.width; w > 0 {
+		return w == y.b.width && bytes.Equal(x.b.fixed[x.v*w:(x.v+values)*w], y.b.fixed[y.v*w:(y.v+values)*w])
+	}
+	for i := range values {
+		if !bytes.Equal(x.b.value(x.v+i), y.b.value(y.v+i)) {
+			return false
+		}
+	}
+	return true
+}
+
+// lineage checks a row lineage column of the new file: the old file's value
+// where it has one, otherwise what the row inherited (Iceberg specification,
+// "Row Lineage").
+func (c *comparison) lineage(oldCols, newCols []fileColumn, id int) error {
+	j := resolve(newCols, warehouse.ColumnRef{FieldID: id})
+	if j == absent {
+		c.differ("the new file lacks row lineage column %d", id)
+		return nil
+	}
+	fresh := newPairs(c.new.leaf(c.ctx, j))
+	defer fresh.l.close()
+	var stored *pairs
+	if i := resolve(oldCols, warehouse.ColumnRef{FieldID: id}); i != absent {
+		stored = newPairs(c.old.leaf(c.ctx, i))
+		defer stored.l.close()
+	}
+	for row := range c.rep.RowsOld {
+		want, known, err := c.inherited(stored, id, row)
+		if err != nil {
+			return err
+		}
+		if c.gone.Contains(uint64(row)) {
+			continue
+		}
+		v, ok, err := fresh.next()
+		if err != nil {
+			return fmt.Errorf("new file: %w", err)
+		}
+		if !ok || known && (len(v) != 8 || int64(binary.LittleEndian.Uint64(v)) != want) || !known && v != nil {
+			c.differ("row lineage column %d differs at row %d of the old file", id, row)
+			return nil
+		}
+	}
+	c.rep.Columns++
+	return nil
+}
+
+// inherited is a row's lineage value before the rewrite; false: it had none.
+func (c *comparison) inherited(stored *pairs, id int, row int64) (int64, bool, error) {
+	if stored != nil {
+		v, ok, err := stored.next()
+		if err != nil || !ok {
+			return 0, false, joinOK(err, ok)
+		}
+		if len(v) == 8 {
+			return int64(binary.LittleEndian.Uint64(v)), true, nil
+		}
+	}
+	switch {
+	case id == idLastSequence && c.r.Old.FirstRowID != nil:
+		return c.r.Old.DataSequence, true, nil
+	case id == idRowID && c.r.Old.FirstRowID != nil:
+		return *c.r.Old.FirstRowID + row, true, nil
+	}
+	return 0, false, nil
+}
+
+// joinOK is for readers of columns that have to have one more entry.
+func joinOK(err error, ok bool) error {
+	if err == nil && !ok {
+		return errCorrupt
+	}
+	return err
+}
