@@ -6,6 +6,7 @@ import (
 	"github.com/expunge/expunge/cmd/expunge/cli"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/jobs"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -19,9 +20,17 @@ func classify(err error) (int, string) {
 		return cli.ExitLease, "another run works on these tables; it ends by itself, or its lease lapses within a minute of its death"
 	case errors.Is(err, warehouse.ErrFenced), errors.Is(err, state.ErrLeaseLost):
 		return cli.ExitLease, "another run took over; expunge runs shows it"
+	case errors.Is(err, jobs.ErrStopped):
+		return cli.ExitInterrupted, "expunge resume last takes it up again"
+	case errors.Is(err, jobs.ErrVerification):
+		return cli.ExitVerify, "nothing was purged; expunge verify names the surfaces"
+	case errors.Is(err, jobs.ErrHeld):
+		return cli.ExitError, "nothing was purged; expunge restore brings the held rows back"
+	case errors.Is(err, jobs.ErrUsage):
+		return cli.ExitUsage, ""
 	case errors.Is(err, warehouse.ErrConflict):
 		return cli.ExitError, "the table changes faster than the attempts allow; start the job again, or raise commit.attempts"
-	case errors.Is(err, state.ErrNoRun):
+	case errors.Is(err, state.ErrNoRun), errors.Is(err, jobs.ErrNoRun):
 		return cli.ExitUsage, "expunge runs lists the runs of a state bucket; --state or --job says which bucket"
 	case errors.Is(err, keyset.ErrEmpty):
 		return cli.ExitError, "set allow_empty: true where an empty keyset is normal"

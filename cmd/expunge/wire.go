@@ -12,10 +12,14 @@ var release = ""
 
 // backend connects the commands to the packages that do the work.
 func backend() cli.Backend {
-	return cli.Backend{
+	b := cli.Backend{
+		Demo:     runDemo,
 		Classify: classify,
 		Version:  version,
 	}
+	bindJobs(&b)
+	bindManifests(&b)
+	return b
 }
 
 func version() cli.VersionResponse {

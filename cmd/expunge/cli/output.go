@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,7 +96,7 @@ func (o *output) words(resp any) {
 
 // fail prints an error, after what the response says of how far it got.
 func (a *app) fail(command string, resp any, code int, err error, hint string) {
-	if code == ExitInterrupted {
+	if code == ExitInterrupted && errors.Is(err, context.Canceled) {
 		err = errInterrupted
 	}
 	all := messages(err)
