@@ -26,7 +26,7 @@ type progress struct {
 	committed map[int]commitRecord
 	failed    map[int]failRecord
 	verified  map[int]verifyRecord
-	intents   map[int]json.RawMessage
+	intents   map[int]struct{} // purges that have begun
 	purged    map[int]purgeRecord
 	reverted  map[int]warehouse.Committed
 	manifests []manifestRecord

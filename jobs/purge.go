@@ -39,6 +39,11 @@ func (r *Run) purgeAll(ctx context.Context) error {
 
 func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 	t := r.targets[slot]
+	if _, begun := r.progress.intents[slot]; !begun { // from here on the run cannot be restored
+		if err := r.note(ctx, evIntent, fmt.Sprint(slot), struct{}{}); err != nil {
+			return err
+		}
+	}
 	removals, err := r.openRemovals(ctx, slot)
 	if err != nil {
 		return err
@@ -47,7 +52,6 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 		RunID: r.ID(), Committed: r.progress.committed[slot].Committed, Selection: t.sel, Fence: r.fence,
 		Record: removals.record,
 	}
-	r.purgeIntent(&req, slot)
 	purged, err := t.target.Purge(ctx, req)
 	if err == nil {
 		_, err = t.target.CleanAttempts(ctx, r.ID(), removals.record)

@@ -30,7 +30,7 @@ const (
 	evCommitted = "committed" // key = slot; commitRecord
 	evFailed    = "failed"    // key = slot; failRecord: the target is left as it was
 	evVerified  = "verified"  // key = slot; verifyRecord
-	evIntent    = "intent"    // key = slot; what a purge is about to remove
+	evIntent    = "intent"    // key = slot; its purge begins
 	evPurged    = "purged"    // key = slot; purgeRecord
 	evReverted  = "reverted"  // key = slot; warehouse.Committed of the restore
 	evManifest  = "manifest"  // key = kind; manifestRecord
