@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sort"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/apache/iceberg-go"
@@ -53,15 +51,14 @@ func newPartitions() *partitions { return &partitions{ids: map[string]int32{}} }
 
 // of numbers the partition of a data or delete file: spec and values.
 func (p *partitions) of(df iceberg.DataFile) int32 {
-	values := df.Partition()
-	key := partitionKey(df.SpecID(), values)
+	key := tupleKey(df)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	id, ok := p.ids[key]
 	if !ok {
 		id = int32(len(p.list))
 		p.ids[key] = id
-		p.list = append(p.list, partition{spec: df.SpecID(), values: values})
+		p.list = append(p.list, partition{spec: df.SpecID(), values: df.Partition()})
 	}
 	return id
 }
@@ -70,28 +67,6 @@ func (p *partitions) get(id int32) partition {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.list[id]
-}
-
-func partitionKey(spec int32, values map[int]any) string {
-	ids := make([]int, 0, len(values))
-	for id := range values {
-		ids = append(ids, id)
-	}
-	sort.Ints(ids)
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d", spec)
-	for _, id := range ids {
-		// A promoted column's values decode as int32 or int64 depending on the
-		// manifest: %v prints both alike.
-		fmt.Fprintf(&b, "|%d=", id)
-		if values[id] == nil {
-			b.WriteString("null")
-			continue
-		}
-		s := fmt.Sprintf("%v", values[id])
-		fmt.Fprintf(&b, "%d:%s", len(s), s)
-	}
-	return b.String()
 }
 
 // hiddenError keeps an error of the library for errors.Is but not its text,

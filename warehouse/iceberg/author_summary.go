@@ -34,10 +34,10 @@ func (c *changes) removeData(rows, bytes int64) {
 func (c *changes) removeDelete(kind string, rows, bytes int64) {
 	c.removedDeleteBytes += bytes
 	switch kind {
-	case kindEquality:
+	case deleteEquality:
 		c.removedEqFiles++
 		c.removedEq += rows
-	case kindDV:
+	case deleteVector:
 		c.removedDVs++
 		c.removedPosRows += rows
 	default:

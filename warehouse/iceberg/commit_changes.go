@@ -116,7 +116,7 @@ func (c *committer) outdated(ctx context.Context, list []iceberg.ManifestFile, i
 	touched := map[pathKey][]*deleteEntry{}
 	var unverified []*deleteEntry
 	for d, u := range c.liveDeletes(list) {
-		if u.planned || d.verified || d.file.Kind == kindEquality {
+		if u.planned || d.verified || d.file.Kind == deleteEquality {
 			continue
 		}
 		unverified = append(unverified, d)

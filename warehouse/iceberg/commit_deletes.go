@@ -63,7 +63,7 @@ func (c *committer) scanDeletes(ctx context.Context, m iceberg.ManifestFile) (*d
 func (c *committer) loadCoverage(ctx context.Context, list []iceberg.ManifestFile) error {
 	var todo []*deleteEntry
 	for d, u := range c.liveDeletes(list) {
-		if d.file.Kind == kindPosition && !d.known && (!u.planned || c.related.has(d.key)) {
+		if d.file.Kind == deletePosition && !d.known && (!u.planned || c.related.has(d.key)) {
 			todo = append(todo, d)
 		}
 	}
@@ -81,7 +81,7 @@ func (c *committer) loadCoverage(ctx context.Context, list []iceberg.ManifestFil
 	c.covered = pathSet{}
 	c.eqMax.part = map[int32]int64{}
 	for d := range c.liveDeletes(list) {
-		if d.file.Kind == kindEquality {
+		if d.file.Kind == deleteEquality {
 			if d.file.Sequence <= c.req.Plan.Description.SequenceNumber {
 				c.eqMax.note(d)
 			}
@@ -120,10 +120,6 @@ func (c *committer) liveDeletes(list []iceberg.ManifestFile) func(yield func(*de
 	}
 }
 
-// filePathID is the field id of a position delete's file_path column
-// (specification, "Reserved Field IDs").
-const filePathID = 2147483546
-
 // coveredFiles reads which data files a position delete file names.
 func (t *Table) coveredFiles(ctx context.Context, d warehouse.DeleteFile) ([]pathKey, error) {
 	obj, err := t.store.Open(ctx, d.Path)
@@ -137,7 +133,7 @@ func (t *Table) coveredFiles(ctx context.Context, d warehouse.DeleteFile) ([]pat
 	}
 	leaf := -1
 	for i, field := range f.Root().Columns() {
-		if (field.ID() == filePathID || field.Name() == "file_path") && field.Leaf() {
+		if (field.ID() == filePathField || field.Name() == "file_path") && field.Leaf() {
 			leaf = f.Root().Columns()[i].Index()
 		}
 	}
@@ -205,9 +201,9 @@ func (c *committer) indexDeletes(list []iceberg.ManifestFile) *headDeletes {
 	x := &headDeletes{byFile: map[pathKey][]*deleteEntry{}, byPart: map[int32][]*deleteEntry{}}
 	for d := range c.liveDeletes(list) {
 		switch {
-		case d.file.Kind == kindEquality && d.global:
+		case d.file.Kind == deleteEquality && d.global:
 			x.global = append(x.global, d)
-		case d.file.Kind == kindEquality || !d.known:
+		case d.file.Kind == deleteEquality || !d.known:
 			x.byPart[d.part] = append(x.byPart[d.part], d)
 		default:
 			for _, k := range d.covers {
@@ -228,7 +224,7 @@ func (x *headDeletes) of(key pathKey, part int32, seq int64) []warehouse.DeleteF
 		}
 	}
 	for _, d := range x.byPart[part] {
-		if d.file.Sequence > seq || (d.file.Kind == kindPosition && d.file.Sequence == seq) {
+		if d.file.Sequence > seq || (d.file.Kind == deletePosition && d.file.Sequence == seq) {
 			out = append(out, d.file)
 		}
 	}
@@ -266,7 +262,7 @@ func (c *committer) removable(list []iceberg.ManifestFile, live map[pathKey]bool
 	}
 	out := map[*deleteEntry]bool{}
 	for d := range c.liveDeletes(list) {
-		if d.file.Kind == kindEquality {
+		if d.file.Kind == deleteEquality {
 			if d.file.Sequence > c.req.Plan.Description.SequenceNumber {
 				continue
 			}

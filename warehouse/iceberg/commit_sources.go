@@ -79,7 +79,7 @@ func (c *committer) addSource(r warehouse.Result, extra int, seq int64) error {
 	}
 	c.sources[key] = s
 	for _, d := range r.Task.File.Deletes {
-		if d.Kind == kindPosition {
+		if d.Kind == deletePosition {
 			c.related.add(deleteKeyOf(d.Path, d.ContentOffset))
 		}
 	}

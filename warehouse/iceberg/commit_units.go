@@ -48,13 +48,6 @@ type deleteUnit struct {
 	removed    changes
 }
 
-// The kinds of delete files.
-const (
-	kindPosition = "position"
-	kindEquality = "equality"
-	kindDV       = "dv"
-)
-
 // deleteEntry is one live delete file of the head.
 type deleteEntry struct {
 	key    pathKey
@@ -70,26 +63,9 @@ type deleteEntry struct {
 
 func newDeleteEntry(e iceberg.ManifestEntry, parts *partitions, global bool) *deleteEntry {
 	df := e.DataFile()
-	d := &deleteEntry{
-		file: warehouse.DeleteFile{Path: df.FilePath(), Size: df.FileSizeBytes(), Sequence: e.SequenceNum()},
-		rows: df.Count(), part: parts.of(df), global: global,
-	}
-	switch {
-	case df.ContentType() == iceberg.EntryContentEqDeletes:
-		d.file.Kind, d.file.EqualityIDs = kindEquality, df.EqualityFieldIDs()
-	case df.FileFormat() == iceberg.PuffinFile:
-		d.file.Kind = kindDV
-		if n := df.ContentOffset(); n != nil {
-			d.file.ContentOffset = *n
-		}
-		if n := df.ContentSizeInBytes(); n != nil {
-			d.file.ContentSize = *n
-		}
-	default:
-		d.file.Kind = kindPosition
-	}
+	d := &deleteEntry{file: deleteFileOf(e), rows: df.Count(), part: parts.of(df), global: global}
 	d.key = deleteKeyOf(d.file.Path, d.file.ContentOffset)
-	if p := df.ReferencedDataFile(); p != nil && d.file.Kind != kindEquality {
+	if p := df.ReferencedDataFile(); p != nil && d.file.Kind != deleteEquality {
 		d.covers, d.known = []pathKey{keyOf(*p)}, true
 	}
 	return d

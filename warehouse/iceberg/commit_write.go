@@ -199,7 +199,7 @@ func (c *committer) deleteManifests(ctx context.Context, list []iceberg.Manifest
 		for _, e := range u.entries {
 			d.exact.deleteFiles++
 			d.exact.bytes += e.file.Size
-			if e.file.Kind == kindEquality {
+			if e.file.Kind == deleteEquality {
 				d.exact.eqDeletes += e.rows
 			} else {
 				d.exact.posDeletes += e.rows
