@@ -83,13 +83,15 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap exposes class and cause to errors.Is and errors.As.
+// Unwrap exposes class and cause to errors.Is and errors.As. A cause that wraps
+// io.EOF (a connection that broke) stays hidden: readers would take it for the
+// end of the data.
 func (e *Error) Unwrap() []error {
 	var out []error
 	if e.Class != nil {
 		out = append(out, e.Class)
 	}
-	if e.Cause != nil {
+	if e.Cause != nil && !errors.Is(e.Cause, io.EOF) {
 		out = append(out, e.Cause)
 	}
 	return out

@@ -10,7 +10,9 @@ import (
 	"slices"
 )
 
-func isEOF(err error) bool { return errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) }
+// isEOF says whether err is the end of an object. It is io.EOF itself then: a
+// broken connection is an error that wraps io.EOF.
+func isEOF(err error) bool { return err == io.EOF }
 
 // ReadAll reads a whole object; it is for objects that are known to be small.
 func ReadAll(ctx context.Context, s Store, path string) ([]byte, error) {
