@@ -2,31 +2,44 @@ package scanner
 
 import (
 	"context"
-	"encoding/binary"
 
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
 )
 
-// composite scans the chunks of a composite key side by side.
+// composite scans the chunks of a composite key in two steps. The part with the
+// most distinct values, which is the most selective, is scanned alone first;
+// the other columns are read only where it left candidates.
 func (w *worker) composite(ctx context.Context, b *boundMatch, chunks []*pq.Chunk, ranges []rowRange,
 	indexes []*format.OffsetIndex, out *matchResult, res *groupResult,
 ) error {
-	s := &compositeScan{worker: w, match: b, out: out, tuples: tupler{match: b}}
+	driver := 0
+	for i := range chunks {
+		if b.set.PartLen(i) > b.set.PartLen(driver) {
+			driver = i
+		}
+	}
+	found, err := w.scanPart(ctx, b, driver, chunks[driver], ranges, indexes[driver], res)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	ranges = rangesOf(found)
+	s := &compositeScan{o: w.o, match: b, out: out, tuples: tupler{match: b}}
 	for i, c := range chunks {
+		if indexes[i] == nil {
+			if indexes[i], err = c.OffsetIndex(); err != nil {
+				return err
+			}
+		}
 		o := pq.ReadOptions{Window: w.o.Window, Gap: w.o.Gap, Index: indexes[i]}
 		if x := indexes[i]; x != nil {
 			o.Select = selectPages(x.PageLocations, c.RowGroup.Rows, ranges)
-			res.pruning.Pages += len(x.PageLocations)
 		}
 		cur := newCursor(ctx, c, o)
 		defer cur.close()
-		p := &part{cursor: cur, index: i}
-		cur.onDict = func(dict *pq.Values) error { return p.probe(b, dict) }
-		s.parts = append(s.parts, p)
+		s.parts = append(s.parts, &part{cursor: cur, index: i})
 	}
-	var err error
 	if b.cols[b.deepest].MaxRep == 0 {
 		err = s.flat(ranges)
 	} else {
@@ -35,138 +48,67 @@ func (w *worker) composite(ctx context.Context, b *boundMatch, chunks []*pq.Chun
 	for _, p := range s.parts {
 		res.keyBytes += p.pages.BytesRead()
 		res.pruning.PagesRead += p.read
-		if indexes[p.index] == nil {
-			res.pruning.Pages += p.read
-		}
 	}
 	return err
 }
 
+// scanPart finds the rows in which one part alone has a key's value.
+func (w *worker) scanPart(ctx context.Context, b *boundMatch, part int, c *pq.Chunk, ranges []rowRange,
+	index *format.OffsetIndex, res *groupResult,
+) ([]int64, error) {
+	alone := *b
+	alone.matcher = b.matcher.Part(part)
+	var found matchResult
+	s := &singleScan{worker: w, ctx: ctx, match: &alone, chunk: c, out: &found, res: res}
+	err := s.run(ranges, index)
+	return found.rows, err
+}
+
+// rangesOf joins ascending rows, of which some are repeated.
+func rangesOf(rows []int64) []rowRange {
+	var out []rowRange
+	for _, row := range rows {
+		if n := len(out); n > 0 && row <= out[n-1].to {
+			out[n-1].to = max(out[n-1].to, row+1)
+			continue
+		}
+		out = append(out, rowRange{row, row + 1})
+	}
+	return out
+}
+
 type compositeScan struct {
-	*worker
+	o      Options
 	match  *boundMatch
 	parts  []*part
 	out    *matchResult
 	tuples tupler
-	sel    []int32 // rows of the batch that can still match
 }
 
 // part is one column of the key.
 type part struct {
 	*cursor
-	index  int
-	values []int32 // of the batch's rows: the value in the page, -1 = null
-	// known, when the chunk has a dictionary, says which entries are some
-	// key's part.
-	known []bool
-	canon []byte
-}
-
-// probe looks the entries of a dictionary up, once, so that rows whose part
-// occurs in no key are passed over without building a tuple.
-func (p *part) probe(b *boundMatch, dict *pq.Values) error {
-	p.known = make([]bool, dict.N)
-	for i := range p.known {
-		i64, raw := value(dict, i)
-		p.known[i] = b.occurs(p.index, i64, raw, &p.canon)
-	}
-	return nil
-}
-
-// occurs says that a value is the part of some key, or that this is not known.
-func (b *boundMatch) occurs(part int, i64 int64, raw []byte, buf *[]byte) bool {
-	t, ok := b.matcher.AppendPart((*buf)[:0], part, i64, raw)
-	*buf = t
-	if !ok {
-		return false
-	}
-	// In a tuple a part is its type tag, its length and its canonical bytes.
-	if len(t) > 1 {
-		if n, k := binary.Uvarint(t[1:]); k > 0 && n == uint64(len(t)-1-k) {
-			v := t[1+k:]
-			return b.set.Overlaps(part, v, v)
-		}
-	}
-	return true
+	index int
 }
 
 // flat matches row by row: all columns have one entry a row.
 func (s *compositeScan) flat(ranges []rowRange) error {
 	for _, r := range ranges {
-		for row := r.from; row < r.to; {
-			n := min(r.to-row, batch)
+		for row := r.from; row < r.to; row++ {
 			for _, p := range s.parts {
-				left, err := p.seek(row)
-				if err != nil {
+				if _, err := p.seek(row); err != nil {
 					return err
 				}
-				n = min(n, left)
 			}
-			s.batch(row, int(n))
-			row += n
+			if s.entry() {
+				s.out.rows = append(s.out.rows, row)
+				if s.o.Elements {
+					s.out.entries = append(s.out.entries, 0)
+				}
+			}
 		}
 	}
 	return nil
-}
-
-// batch matches n rows, all within one page of every column.
-func (s *compositeScan) batch(row int64, n int) {
-	s.sel = s.sel[:0]
-	for i := range int32(n) {
-		s.sel = append(s.sel, i)
-	}
-	for _, p := range s.parts {
-		p.locate(n)
-		s.sel = p.narrow(s.sel)
-	}
-	for _, i := range s.sel {
-		s.tuples.start()
-		for _, p := range s.parts {
-			s.tuples.add(p.index, &p.data.Values, int(p.values[i]))
-		}
-		if s.tuples.inSet() {
-			s.out.rows = append(s.out.rows, row+int64(i))
-			if s.o.Elements {
-				s.out.entries = append(s.out.entries, 0)
-			}
-		}
-	}
-}
-
-// locate finds the values of the next n rows.
-func (p *part) locate(n int) {
-	p.values = p.values[:0]
-	v := int32(p.v)
-	if p.dense() {
-		for i := range int32(n) {
-			p.values = append(p.values, v+i)
-		}
-		return
-	}
-	full := uint8(p.chunk.Column.MaxDef)
-	for _, d := range p.data.Def[p.e : p.e+n] {
-		if d == full {
-			p.values = append(p.values, v)
-			v++
-		} else {
-			p.values = append(p.values, -1)
-		}
-	}
-}
-
-// narrow keeps the rows whose part is there and can be a key's.
-func (p *part) narrow(sel []int32) []int32 {
-	out := sel[:0]
-	index := p.data.Values.Index
-	byDict := p.data.Values.Dict != nil && p.known != nil
-	for _, i := range sel {
-		v := p.values[i]
-		if v < 0 || byDict && !p.known[index[v]] {
-			continue
-		}
-		out = append(out, i)
-	}
-	return out
 }
 
 // nested walks the deepest column entry by entry. A shallower column moves on

@@ -19,12 +19,10 @@ type cursor struct {
 	page    *pq.Page // current, nil before the first and after the last
 	decoded bool
 	data    pq.PageData
-	onDict  func(*pq.Values) error
 
 	e, v int   // next entry of the page, and the value it would have
 	row  int64 // of the entry before e
 	read int   // pages decoded
-	rows int64 // rows that started in the pages before, where that is counted
 }
 
 func newCursor(ctx context.Context, c *pq.Chunk, o pq.ReadOptions) *cursor {
@@ -50,11 +48,6 @@ func (c *cursor) nextPage() (bool, error) {
 		}
 		if err := c.dec.SetDictionary(p); err != nil {
 			return false, err
-		}
-		if c.onDict != nil {
-			if err := c.onDict(c.dec.Dict); err != nil {
-				return false, err
-			}
 		}
 	}
 }

@@ -111,16 +111,7 @@ func (b *boundMatch) bloom(c *pq.Chunk, part int, w window) (maybe bool, err err
 }
 
 func (b *boundMatch) tooMany(part int, w window) bool {
-	if b.set.PartLen(part) <= bloomKeys {
-		return false
-	}
-	n := 0
-	for range b.set.PartRange(part, w.lo, w.hi) {
-		if n++; n > bloomKeys {
-			return true
-		}
-	}
-	return false
+	return b.set.CountIn(part, w.lo, w.hi) > bloomKeys
 }
 
 // rowRange is [from, to) in a row group.

@@ -65,21 +65,24 @@ func (w *worker) match(ctx context.Context, g *pq.RowGroup, b *boundMatch, res *
 		}
 	}
 	if len(chunks) == 1 {
-		s := &singleScan{worker: w, ctx: ctx, match: b, chunk: chunks[0], out: &m, res: res}
-		return m, s.run(ranges, indexes[0])
+		s := &singleScan{worker: w, ctx: ctx, match: b, chunk: chunks[0], out: &m, res: res, elements: w.o.Elements}
+		err := s.run(ranges, indexes[0])
+		return m, err
 	}
-	return m, w.composite(ctx, b, chunks, ranges, indexes, &m, res)
+	err := w.composite(ctx, b, chunks, ranges, indexes, &m, res)
+	return m, err
 }
 
 // singleScan scans one chunk for the keys of one part.
 type singleScan struct {
 	*worker
-	ctx   context.Context
-	match *boundMatch
-	chunk *pq.Chunk
-	out   *matchResult
-	res   *groupResult
-	seen  int32 // entries of the current row, which may go on in the next page
+	ctx      context.Context
+	match    *boundMatch
+	chunk    *pq.Chunk
+	out      *matchResult
+	res      *groupResult
+	elements bool
+	seen     int32 // entries of the current row, which may go on in the next page
 }
 
 func (w *worker) decoder(c *pq.Chunk) *pq.Decoder {
@@ -166,6 +169,7 @@ func (s *singleScan) page(p *pq.Page, dec *pq.Decoder) error {
 	}
 	byDict := p.Header.UsesDictionary() && s.dict.loaded
 	if byDict && !s.dict.any && p.FirstRow >= 0 && !s.o.NoPruning {
+		dec.Skip(p)
 		return nil
 	}
 	s.res.pruning.PagesRead++
@@ -201,7 +205,7 @@ func (s *singleScan) probeIndexes(p *pq.Page, dec *pq.Decoder) error {
 
 // report turns the hit values of a page into rows.
 func (s *singleScan) report(d *pq.PageData) {
-	if s.o.Elements {
+	if s.elements {
 		s.reportElements(d)
 		return
 	}

@@ -57,10 +57,10 @@ func Decompress(codec format.CompressionCodec, dst, src []byte, size int) ([]byt
 	if size > plausible && size/256 > len(src) {
 		return decompressStream(codec, src, size)
 	}
-	if cap(dst) < size+windowPadding {
-		dst = make([]byte, size+windowPadding)
+	if cap(dst) < size+decodeSlack {
+		dst = make([]byte, size+decodeSlack)
 	}
-	out, err := decompressBlock(codec, dst[:0:size], src, size)
+	out, err := decompressBlock(codec, dst[:0], src, size)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,11 @@ func Decompress(codec format.CompressionCodec, dst, src []byte, size int) ([]byt
 	return out, nil
 }
 
-// decompressBlock fills dst, which has exactly the capacity that is expected.
+// decodeSlack is room behind the output: the zstd decoder is a quarter faster
+// where a whole block fits behind what it writes.
+const decodeSlack = 128<<10 + 1<<10
+
+// decompressBlock decodes into dst, which has room for what is expected.
 func decompressBlock(codec format.CompressionCodec, dst, src []byte, size int) ([]byte, error) {
 	var err error
 	switch codec {

@@ -91,6 +91,9 @@ func (d *Decoder) setDictionary(p *Page) error {
 	return nil
 }
 
+// Skip passes over a page whose rows are known without decoding it.
+func (d *Decoder) Skip(p *Page) { d.rows = max(d.rows, p.FirstRow+p.Rows) }
+
 // Body decompresses a data page and cuts it. The result is valid until the
 // next call, and aliases the page where that is not compressed.
 func (d *Decoder) Body(p *Page) (Body, error) {

@@ -265,14 +265,25 @@ func (v *Values) indexes(src []byte, dict *Values) error {
 		return err
 	}
 	v.Index = v.own.index
-	var worst uint32
-	for _, x := range v.Index {
-		worst = max(worst, x)
-	}
-	if int64(worst) >= int64(dict.N) {
+	// Most dictionaries are not a power of two long: the check is needed.
+	if 1<<width > dict.N && int64(largest(v.Index)) >= int64(dict.N) {
 		return ErrDictionaryIndex
 	}
 	return nil
+}
+
+// largest is unrolled: four maxima in flight hide the latency of one.
+func largest(index []uint32) uint32 {
+	var a, b, c, d uint32
+	i := 0
+	for ; i+4 <= len(index); i += 4 {
+		x := (*[4]uint32)(index[i:])
+		a, b, c, d = max(a, x[0]), max(b, x[1]), max(c, x[2]), max(d, x[3])
+	}
+	for ; i < len(index); i++ {
+		a = max(a, index[i])
+	}
+	return max(a, b, c, d)
 }
 
 var splitEncoding bytestreamsplit.Encoding
