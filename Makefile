@@ -1,0 +1,96 @@
+# make help lists the targets. Go alone is enough for build, demo and test.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO          ?= go
+BIN         := bin
+CACHE       := .cache
+TOOLS       := $(CACHE)/bin
+VERSION     ?=
+LDFLAGS     := -s -w $(if $(VERSION),-X main.release=$(VERSION))
+PKGS        := ./...
+
+# The product is built without cgo; the race detector is the one thing that needs it.
+export CGO_ENABLED := 0
+
+# Pinned tools, installed into $(TOOLS) by the go command.
+GOLANGCI_VERSION := v2.15.0
+VERSITYGW_VERSION := v1.8.0
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## Build bin/expunge
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/expunge ./cmd/expunge
+
+.PHONY: demo
+demo: build ## Make a lakehouse in demo/ and run the nightly job on it
+	$(BIN)/expunge demo --dir demo
+
+.PHONY: test
+test: ## Everything that needs nothing but Go
+	$(GO) test $(PKGS)
+
+.PHONY: check
+check: fmt-check vet lint tidy-check race ## Format, vet, lint with the import arrows, module tidiness, race
+
+.PHONY: fmt
+fmt: ## Format the sources
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: fmt-check
+fmt-check:
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$bad" ]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet $(PKGS)
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, import arrows included
+	$< run
+
+# Packages whose tests start goroutines on shared data. Race is slow: the rest has none to find.
+RACE ?= ./configs/... ./cmd/... ./engine/... ./jobs/... ./keyset/... ./scanner/... ./rewriter/... ./verifier/... ./manifests/... ./warehouse/... ./internal/storage/... ./internal/state/...
+
+.PHONY: race
+race: ## Tests under the race detector (needs gcc)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(RACE)
+
+.PHONY: tidy-check
+tidy-check: ## go.mod and go.sum are tidy and the modules are what they were
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: fuzz
+FUZZTIME ?= 30s
+fuzz: ## Run every fuzz target for FUZZTIME
+	@$(GO) list $(PKGS) | while read -r pkg; do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+.PHONY: interop
+interop: build ## Other engines and servers: PyIceberg, Spark, DuckDB, Nessie, PostgreSQL, S3
+	interop/run
+
+.PHONY: bench
+bench: ## Benchmarks of this machine's Go code
+	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
+
+.PHONY: ci
+ci: ## What CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what make built; tools and downloads stay in .cache
+	rm -rf $(BIN) demo
+
+$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/golangci-lint $@
