@@ -60,7 +60,8 @@ func (c codec) compress(dst, src []byte) ([]byte, error) {
 		if _, err := w.Write(src); err != nil {
 			return nil, err
 		}
-		return buf.Bytes(), w.Close()
+		err := w.Close()
+		return buf.Bytes(), err
 	case format.Brotli:
 		buf := bytes.NewBuffer(dst[:0])
 		w, _ := brotliWriters.Get().(*brotli.Writer)

@@ -15,8 +15,8 @@ import (
 	"github.com/expunge/expunge/rewriter"
 )
 
-// The reference reads every page of every column through parquet-go, filters
-// and edits values row by row, and writes them through parquet-go again. The
+// The reference decodes every page of every column, filters and edits values
+// row by row, and writes them through parquet-go. The
 // footer that parquet-go wrote lends only its row groups; everything else
 // (schema, key-value metadata, created_by, column orders, unknown fields)
 // stays the source's.
@@ -26,7 +26,8 @@ const referenceBatch = 512
 
 type reference struct {
 	ctx    context.Context
-	file   *parquet.File
+	src    *pq.File
+	file   *parquet.File // for its schema alone
 	footer *thriftpatch.Struct
 	schema *pq.Schema
 	plan   *plan
@@ -44,7 +45,7 @@ func runReference(j *job, s *sink) (err error) {
 	if err != nil {
 		return corrupt("open: %w", err)
 	}
-	r := &reference{ctx: j.ctx, file: file, footer: j.footer, schema: j.file.Schema, plan: j.plan, res: j.res}
+	r := &reference{ctx: j.ctx, src: j.file, file: file, footer: j.footer, schema: j.file.Schema, plan: j.plan, res: j.res}
 	if err := r.supported(); err != nil {
 		return err
 	}
@@ -62,11 +63,10 @@ func (r *reference) supported() error {
 			return &rewriter.UnsupportedError{What: "schema order in the reference path"}
 		}
 	}
-	for i := range r.file.Metadata().RowGroups {
-		for j := range r.file.Metadata().RowGroups[i].Columns {
-			c := &r.file.Metadata().RowGroups[i].Columns[j].MetaData
-			if c.Codec == format.Lz4 || c.Codec == format.LZO {
-				return &rewriter.UnsupportedError{What: "codec " + c.Codec.String(), Where: fmt.Sprintf("row group %d, column %s", i, r.schema.Columns[j].Name())}
+	for _, g := range r.src.RowGroups {
+		for _, col := range r.schema.Columns {
+			if _, err := g.Chunk(col); err != nil {
+				return err
 			}
 		}
 	}
@@ -75,24 +75,13 @@ func (r *reference) supported() error {
 
 // writerSchema is the file's schema, with the lineage columns where they are to be added.
 func (r *reference) writerSchema() *parquet.Schema {
-	extra := r.plan.lineage.missing(r.schema)
-	if len(extra) == 0 {
-		return r.file.Schema()
-	}
-	root := &extendedRoot{Node: r.file.Root(), fields: slices.Clone(r.file.Root().Fields())}
-	for _, c := range extra {
+	root := r.node(r.file.Root())
+	for _, c := range r.plan.lineage.missing(r.schema) {
 		node := parquet.Compressed(parquet.FieldID(parquet.Optional(parquet.Leaf(parquet.Int64Type)), int(c.id)), &parquet.Zstd)
 		root.fields = append(root.fields, &extraField{Node: node, name: c.name})
 	}
 	return parquet.NewSchema(r.file.Schema().Name(), root)
 }
-
-type extendedRoot struct {
-	parquet.Node
-	fields []parquet.Field
-}
-
-func (r *extendedRoot) Fields() []parquet.Field { return r.fields }
 
 func (r *reference) options() []parquet.WriterOption {
 	opts := []parquet.WriterOption{r.writerSchema(), parquet.MaxRowsPerRowGroup(1 << 62), parquet.WriteBufferSize(0)}
@@ -140,22 +129,19 @@ func (r *reference) run(s *sink) error {
 	t := &tail{w: s}
 	w := parquet.NewGenericWriter[any](t, r.options()...)
 	var sources []int
-	rowStart := int64(0)
-	for i, g := range r.file.RowGroups() {
-		rows := g.NumRows()
-		erased := spansIn(r.plan.erase, rowStart, rowStart+rows)
-		if int64(total(erased)) < rows {
-			if err := r.rowGroup(w, g, i, rowStart, erased); err != nil {
-				return fmt.Errorf("row group %d: %w", i, err)
-			}
-			if err := w.Flush(); err != nil {
-				return fmt.Errorf("row group %d: flush: %w", i, err)
-			}
-			sources = append(sources, i)
-		} else {
+	for i, g := range r.src.RowGroups {
+		erased := spansIn(r.plan.erase, g.FirstRow, g.FirstRow+g.Rows)
+		if int64(total(erased)) == g.Rows {
 			r.res.RowGroupsDropped++
+			continue
 		}
-		rowStart += rows
+		if err := r.rowGroup(w, g, erased); err != nil {
+			return fmt.Errorf("row group %d: %w", i, err)
+		}
+		if err := w.Flush(); err != nil {
+			return fmt.Errorf("row group %d: flush: %w", i, err)
+		}
+		sources = append(sources, i)
 	}
 	t.hold = true
 	if err := w.Close(); err != nil {
@@ -164,24 +150,25 @@ func (r *reference) run(s *sink) error {
 	return r.finish(s, t.held, sources)
 }
 
-func (r *reference) rowGroup(w *parquet.GenericWriter[any], g parquet.RowGroup, index int, rowStart int64, erased []span) error {
+func (r *reference) rowGroup(w *parquet.GenericWriter[any], g *pq.RowGroup, erased []span) error {
 	columns := w.ColumnWriters()
-	for j, chunk := range g.ColumnChunks() {
-		if err := r.ctx.Err(); err != nil {
+	for j, col := range r.schema.Columns {
+		chunk, err := g.Chunk(col)
+		if err != nil {
 			return err
 		}
-		rf := &rowFilter{leaf: &r.plan.leaves[j], rowStart: rowStart, erased: erased, column: columns[j], index: j,
+		rf := &rowFilter{leaf: &r.plan.leaves[j], rowStart: g.FirstRow, erased: erased, column: columns[j], index: j,
 			lineage: r.plan.lineage.valueOf(r.schema, j)}
-		if err := rf.run(chunk); err != nil {
-			return fmt.Errorf("column %s: %w", r.schema.Columns[j].Name(), err)
+		if err := rf.run(r.ctx, chunk); err != nil {
+			return fmt.Errorf("column %s: %w", col.Name(), err)
 		}
-		if int64(rf.row) != g.NumRows() {
-			return corrupt("column %s has %d rows of %d", r.schema.Columns[j].Name(), rf.row, g.NumRows())
+		if int64(rf.row) != g.Rows {
+			return corrupt("column %s has %d rows of %d", col.Name(), rf.row, g.Rows)
 		}
 	}
 	for k, c := range r.plan.lineage.missing(r.schema) {
 		j := len(r.schema.Columns) + k
-		if err := writeLineage(columns[j], j, c, rowStart, g.NumRows(), erased); err != nil {
+		if err := writeLineage(columns[j], j, c, g.FirstRow, g.Rows, erased); err != nil {
 			return fmt.Errorf("column %s: %w", c.name, err)
 		}
 	}

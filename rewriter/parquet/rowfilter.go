@@ -1,12 +1,15 @@
 package parquet
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
@@ -30,20 +33,23 @@ type rowFilter struct {
 	rows    int
 }
 
-func (f *rowFilter) run(chunk parquet.ColumnChunk) error {
-	pages := chunk.Pages()
-	defer pages.Close()
-	buf := make([]parquet.Value, 1024)
+func (f *rowFilter) run(ctx context.Context, chunk *pq.Chunk) error {
+	pages := chunk.Pages(ctx, pq.ReadOptions{})
+	dec := chunk.NewDecoder()
+	var data pq.PageData
 	for {
-		page, err := pages.ReadPage()
+		page, err := pages.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return corrupt("read page: %w", err)
+			return err
 		}
-		err = f.page(page, buf)
-		parquet.Release(page)
+		if page.Header.Type == format.DictionaryPage {
+			err = dec.SetDictionary(page)
+		} else if err = dec.Decode(page, &data); err == nil {
+			err = f.page(&data)
+		}
 		if err != nil {
 			return err
 		}
@@ -54,26 +60,56 @@ func (f *rowFilter) run(chunk parquet.ColumnChunk) error {
 	return f.flush()
 }
 
-func (f *rowFilter) page(page parquet.Page, buf []parquet.Value) error {
-	values := page.Values()
-	for {
-		n, err := values.ReadValues(buf)
-		for _, v := range buf[:n] {
-			if v.RepetitionLevel() == 0 {
-				if e := f.endRow(); e != nil {
-					return e
-				}
-				f.open = true
+func (f *rowFilter) page(d *pq.PageData) error {
+	value := 0
+	maxDef := f.leaf.column.MaxDef
+	for i := range d.Entries {
+		rep, def := 0, maxDef
+		if d.Rep != nil {
+			rep = int(d.Rep[i])
+		}
+		if d.Def != nil {
+			def = int(d.Def[i])
+		}
+		if rep == 0 {
+			if err := f.endRow(); err != nil {
+				return err
 			}
-			f.current = append(f.current, v.Clone())
+			f.open = true
 		}
-		if errors.Is(err, io.EOF) || n == 0 && err == nil {
-			return nil
+		v := parquet.NullValue()
+		if def == maxDef {
+			v = valueAt(&d.Values, value)
+			value++
 		}
-		if err != nil {
-			return corrupt("read values: %w", err)
-		}
+		f.current = append(f.current, v.Level(rep, def, f.index))
 	}
+	return nil
+}
+
+// valueAt copies value i: rows may go on in the next page.
+func valueAt(v *pq.Values, i int) parquet.Value {
+	if v.Dict != nil {
+		return valueAt(v.Dict, int(v.Index[i]))
+	}
+	switch v.Type {
+	case format.Boolean:
+		return parquet.BooleanValue(v.Bools[i])
+	case format.Int32:
+		return parquet.Int32Value(v.Int32[i])
+	case format.Int64:
+		return parquet.Int64Value(v.Int64[i])
+	case format.Float:
+		return parquet.FloatValue(v.Floats[i])
+	case format.Double:
+		return parquet.DoubleValue(v.Doubles[i])
+	case format.Int96:
+		b := v.At(i)
+		return parquet.Int96Value(deprecated.Int96{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])})
+	case format.FixedLenByteArray:
+		return parquet.FixedLenByteArrayValue(bytes.Clone(v.At(i)))
+	}
+	return parquet.ByteArrayValue(bytes.Clone(v.At(i)))
 }
 
 // endRow decides on the row that was collected.
