@@ -173,7 +173,7 @@ func (d *decorated) remove(ctx context.Context, path string, next func(context.C
 // RemoveAll is one call a page of paths where the store below removes many at
 // once, and one a path elsewhere.
 func (d *decorated) RemoveAll(ctx context.Context, paths []string) []error {
-	if _, ok := d.inner.(BulkRemover); !ok {
+	if !removesBulk(d.inner) {
 		errs := make([]error, len(paths))
 		for i, p := range paths {
 			if err := d.Remove(ctx, p); err != nil && !IsNotExist(err) {
@@ -188,6 +188,14 @@ func (d *decorated) RemoveAll(ctx context.Context, paths []string) []error {
 		d.removePart(ctx, part, errs[start:start+len(part)])
 	}
 	return errs
+}
+
+func removesBulk(s Store) bool {
+	if d, ok := s.(*decorated); ok {
+		return removesBulk(d.inner)
+	}
+	_, ok := s.(BulkRemover)
+	return ok
 }
 
 // removePart removes up to a page of objects in one call; a retry repeats only

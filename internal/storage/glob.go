@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"io"
+	"iter"
 	"path"
 	"strings"
 )
@@ -24,7 +25,7 @@ func Glob(ctx context.Context, s Store, pattern string) ([]string, error) {
 }
 
 // GlobInfo streams what Glob lists.
-func GlobInfo(ctx context.Context, s Store, pattern string) func(yield func(Info, error) bool) {
+func GlobInfo(ctx context.Context, s Store, pattern string) iter.Seq2[Info, error] {
 	prefix, magic := globPrefix(pattern)
 	if !magic && !strings.HasSuffix(pattern, "/") {
 		return func(yield func(Info, error) bool) {

@@ -152,7 +152,7 @@ func retrying(s storage.Store) storage.Store {
 func TestConformance(t *testing.T) {
 	s := newServer(t)
 	storagetest.Run(t, retrying(store(t, s)), storagetest.Options{
-		Root: "s3://b/conformance/", BigObject: 18 << 20, RemoveIf: true, CopyRange: true,
+		Root: "s3://b/conformance/", BigObject: 12 << 20, RemoveIf: true, CopyRange: true,
 	})
 }
 
@@ -285,7 +285,7 @@ func TestTroubleOnTheWireIsRiddenOut(t *testing.T) {
 					if when == "after" {
 						hook = &s.after
 					}
-					for _, size := range []int{1000, 17 << 20} {
+					for _, size := range []int{1000, 9 << 20} {
 						if testing.Short() && size > 1000 {
 							continue
 						}
