@@ -57,9 +57,6 @@ func compileRules(p Part) (*rules, error) {
 		case "nfkc":
 			r.steps = append(r.steps, func(dst, src []byte) []byte { return norm.NFKC.Append(dst, src...) })
 		case "hex", "base64", "base64url":
-			if p.Type.Kind != KindBinary {
-				return nil, fmt.Errorf("%w: %s is for binary keys, not %s", ErrType, name, p.Type)
-			}
 			if r.codec != codecNone {
 				return nil, fmt.Errorf("%w: more than one text encoding for binary", ErrType)
 			}

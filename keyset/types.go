@@ -118,6 +118,7 @@ func (s Schema) Validate() error {
 		return fmt.Errorf("%w: a key needs at least one part", ErrType)
 	}
 	seen := make(map[string]bool, len(s))
+	codec, binary := false, false
 	for _, p := range s {
 		if p.Name == "" || seen[p.Name] {
 			return fmt.Errorf("%w: key part names must be distinct and not empty (%q)", ErrType, p.Name)
@@ -126,9 +127,17 @@ func (s Schema) Validate() error {
 		if err := p.Type.validate(); err != nil {
 			return fmt.Errorf("key part %q: %w", p.Name, err)
 		}
-		if _, err := compileRules(p); err != nil {
+		r, err := compileRules(p)
+		if err != nil {
 			return fmt.Errorf("key part %q: %w", p.Name, err)
 		}
+		codec = codec || r.codec != codecNone
+		binary = binary || p.Type.Kind == KindBinary
+	}
+	// A job declares rules for all parts of a key at once, so those that do not
+	// concern a part are ignored there, but not when they concern none.
+	if codec && !binary {
+		return fmt.Errorf("%w: hex and base64 are for binary keys", ErrType)
 	}
 	return nil
 }
