@@ -15,9 +15,12 @@ func (e *engine) emitGroup(g *groupJob) error {
 	for leaf, c := range g.chunks {
 		var entry *thriftpatch.Struct
 		var err error
-		if c != nil {
+		switch {
+		case c != nil:
 			entry, err = e.emitChunk(c)
-		} else {
+		case g.lineage[leaf] != nil:
+			entry, err = e.fillLineage(g, leaf)
+		default:
 			entry, err = e.copyChunk(g, leaf)
 		}
 		if err != nil {

@@ -133,11 +133,3 @@ func (f *extraField) Name() string { return f.name }
 func (f *extraField) Value(base reflect.Value) reflect.Value {
 	return base.MapIndex(reflect.ValueOf(&f.name).Elem())
 }
-
-// emitLineage writes the missing lineage columns of a row group.
-func (e *engine) emitLineage(g *groupJob) ([]*thriftpatch.Struct, error) {
-	if len(e.job.plan.lineage.missing(e.job.file.Schema)) > 0 {
-		return nil, &rewriter.UnsupportedError{What: "new row lineage columns"}
-	}
-	return nil, nil
-}

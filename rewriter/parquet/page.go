@@ -285,13 +285,13 @@ func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
 	var err error
 	var repLen, defLen int
 	if col.MaxRep > 0 {
-		if buf, err = appendLevels(buf, e.rep, bits.Len(uint(col.MaxRep)), !v2); err != nil {
+		if buf, err = appendLevels(buf, e.rep, levelBits(col.MaxRep), !v2); err != nil {
 			return err
 		}
 		repLen = len(buf)
 	}
 	if col.MaxDef > 0 {
-		if buf, err = appendLevels(buf, e.def, bits.Len(uint(col.MaxDef)), !v2); err != nil {
+		if buf, err = appendLevels(buf, e.def, levelBits(col.MaxDef), !v2); err != nil {
 			return err
 		}
 		defLen = len(buf) - repLen

@@ -7,7 +7,6 @@ import (
 
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/thriftpatch"
-	"github.com/expunge/expunge/rewriter"
 )
 
 // The surgical path. A planner goroutine a touched column chunk finds the
@@ -41,7 +40,8 @@ type groupJob struct {
 	redact  map[int][]span // by leaf: rows it is edited in, without erased ones
 	meta    *thriftpatch.Struct
 	columns *thriftpatch.List
-	chunks  []*chunkJob // nil where the chunk is copied
+	chunks  []*chunkJob      // nil where the chunk is copied
+	lineage []*lineageColumn // by leaf: a stored lineage column whose nulls are filled
 	drop    bool
 }
 
@@ -104,11 +104,12 @@ func (e *engine) prepare() error {
 		}
 		e.groups = append(e.groups, g)
 	}
-	return e.checkLineage()
+	return nil
 }
 
 func (e *engine) prepareChunks(g *groupJob) error {
 	g.chunks = make([]*chunkJob, len(e.job.file.Schema.Columns))
+	g.lineage = make([]*lineageColumn, len(g.chunks))
 	if g.drop {
 		return nil
 	}
@@ -125,27 +126,11 @@ func (e *engine) prepareChunks(g *groupJob) error {
 		if len(e.job.plan.leaves[leaf].removal) > 0 && len(touched) > 0 && !c.src.HasOffsetIndex() {
 			return unsupportedAt(c.src.Where(), "element removal without an offset index")
 		}
-		if len(g.erased) > 0 || len(touched) > 0 {
-			g.chunks[leaf] = c
-		}
-	}
-	return nil
-}
-
-// checkLineage refuses files that store lineage with nulls: the reference fills them.
-func (e *engine) checkLineage() error {
-	if len(e.job.plan.lineage.missing(e.job.file.Schema)) > 0 {
-		return &rewriter.UnsupportedError{What: "new row lineage columns"}
-	}
-	for i, col := range e.job.file.Schema.Columns {
-		if e.job.plan.lineage.valueOf(e.job.file.Schema, i) == nil || col.MaxDef == 0 {
+		if g.lineage[leaf] = e.fills(c, leaf); g.lineage[leaf] != nil {
 			continue
 		}
-		for _, g := range e.groups {
-			s := &g.src.Meta.Columns[i].MetaData.Statistics
-			if g.src.Rows > 0 && (s.MinValue == nil || s.NullCount > 0) {
-				return &rewriter.UnsupportedError{What: "nulls in a stored row lineage column", Where: "column " + col.Name()}
-			}
+		if len(g.erased) > 0 || len(touched) > 0 {
+			g.chunks[leaf] = c
 		}
 	}
 	return nil
