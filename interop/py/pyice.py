@@ -150,5 +150,26 @@ def by(con, source, hit, keys):
     return {"hits": row[0], "survivors": row[1], "checksum": str(row[2])}
 
 
+def judge(cfg):
+    """What PyIceberg and DuckDB say of tables that another engine wrote. A reader that
+    cannot read a table is left out, with its reason on standard error."""
+    cat = load_catalog("lake", **cfg["catalog"])
+    keys = open(cfg["keys_file"]).read().split()[1:]
+    out = {}
+    for name, about in cfg["tables"].items():
+        t = cat.load_table(f"{cfg['namespace']}.{name}")
+        hit = f"{about['column']} IN (SELECT k FROM erased_keys)"
+        out[name] = {}
+        for reader, ask in {
+            "pyiceberg": lambda: by(readers.duck(), readers.normal(t.scan().to_arrow()), hit, keys),
+            "duckdb": lambda: by(readers.duck(cfg.get("s3")), t.metadata_location, hit, keys),
+        }.items():
+            try:
+                out[name][reader] = ask()
+            except Exception as e:
+                print(f"{reader} cannot read {name}: {type(e).__name__}: {str(e)[:300]}", file=sys.stderr)
+    readers.say(out)
+
+
 if __name__ == "__main__":
-    {"make": make, "read": read}[sys.argv[1]](json.load(open(sys.argv[2])))
+    {"make": make, "read": read, "judge": judge}[sys.argv[1]](json.load(open(sys.argv[2])))
