@@ -133,7 +133,7 @@ func FuzzFooter(f *testing.F) {
 		}
 		f.Add(file.Footer)
 	}
-	f.Add(bytes.Repeat([]byte{0x1c}, 1000))    // nested structs
+	f.Add(bytes.Repeat([]byte{0x1c}, 1000))     // nested structs
 	f.Add([]byte{0x29, 0xfc, 0xff, 0xff, 0x7f}) // a list that promises much
 	f.Fuzz(func(t *testing.T, footer []byte) {
 		b := append([]byte("PAR1"), footer...)

@@ -173,7 +173,8 @@ func (v *Values) plainBytes(src []byte) error {
 		return corrupt("values end early")
 	}
 	offsets := grow(v.own.offsets[:0], v.N+1)
-	data := grow(v.own.bytes[:0], len(src)-4*v.N)
+	size := len(src) - 4*v.N
+	data := grow(v.own.bytes[:0], size+shortValue)
 	at, pos := 0, 0
 	for i := range v.N {
 		offsets[i] = uint32(at)
@@ -182,10 +183,15 @@ func (v *Values) plainBytes(src []byte) error {
 		}
 		n := int(binary.LittleEndian.Uint32(src[pos:]))
 		pos += 4
-		if n > len(src)-pos || n > len(data)-at {
+		if n > len(src)-pos || n > size-at {
 			return corrupt("values end early")
 		}
-		copyShort(data[at:at+n], src[pos:])
+		if n <= shortValue && len(src)-pos >= shortValue {
+			// The next value overwrites what is too much.
+			*(*[shortValue]byte)(data[at:]) = *(*[shortValue]byte)(src[pos:])
+		} else {
+			copy(data[at:at+n], src[pos:])
+		}
 		at += n
 		pos += n
 	}
@@ -195,19 +201,9 @@ func (v *Values) plainBytes(src []byte) error {
 	return nil
 }
 
-// copyShort copies len(dst) bytes; most values of a string column are short,
-// where a call of memmove costs more than the copy.
-func copyShort(dst, src []byte) {
-	n := len(dst)
-	if n >= 8 && n <= 16 && len(src) >= n {
-		a := binary.LittleEndian.Uint64(src)
-		b := binary.LittleEndian.Uint64(src[n-8:])
-		binary.LittleEndian.PutUint64(dst, a)
-		binary.LittleEndian.PutUint64(dst[n-8:], b)
-		return
-	}
-	copy(dst, src[:n])
-}
+// shortValue bytes are copied at once, whatever a value's length: most values
+// of a string column are shorter, and there a call of memmove costs more.
+const shortValue = 32
 
 func (v *Values) rleBools(src []byte) error {
 	if v.N == 0 {
