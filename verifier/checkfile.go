@@ -1,0 +1,234 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/expunge/expunge/warehouse"
+)
+
+// FileOptions say how deep CheckFile looks.
+type FileOptions struct {
+	// AllColumns looks for leftovers in every column and not only the key
+	// columns: dictionary entries that no row refers to and bounds that no row
+	// has. Such a value may be part of an erased row: its e-mail leaks as well as
+	// its id.
+	AllColumns bool
+}
+
+// FileReport is what CheckFile saw. Findings name columns, never values.
+type FileReport struct {
+	Rows      int64     `json:"rows"`
+	Hits      int64     `json:"hits"` // rows that carry a key
+	Surfaces  []Surface `json:"surfaces"`
+	Findings  []Finding `json:"findings"`
+	BytesRead int64     `json:"bytes_read"`
+
+	bloom bloomCount
+}
+
+// CheckFile decodes every page, dictionary, bound and filter of a Parquet file
+// and says on which surface an erased key is still stored. It works on any
+// Parquet file. name is what findings call it.
+func CheckFile(ctx context.Context, r io.ReaderAt, size int64, name string, matches []warehouse.BoundMatch, o FileOptions) (*FileReport, error) {
+	f, err := newParquet(r, size)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return checkFile(ctx, f, size, name, matches, o)
+}
+
+// fileCheck collects what is seen of one file.
+type fileCheck struct {
+	ctx    context.Context
+	f      *parquetFile
+	size   int64
+	name   string
+	o      FileOptions
+	cols   []fileColumn
+	bound  []*boundKeys
+	single map[int][]*boundKeys // leaf column → matches of one part on it
+	tally  tally
+	rep    *FileReport
+}
+
+func checkFile(ctx context.Context, f *parquetFile, size int64, name string, matches []warehouse.BoundMatch, o FileOptions) (*FileReport, error) {
+	bound, err := bindFile(f, matches)
+	if err != nil {
+		return nil, err
+	}
+	c := &fileCheck{ctx: ctx, f: f, size: size, name: name, o: o, bound: bound, cols: columnsOf(f.MetaData().Schema),
+		single: map[int][]*boundKeys{}, rep: &FileReport{Rows: f.NumRows()}}
+	for _, b := range bound {
+		if b != nil && len(b.cols) == 1 {
+			c.single[b.cols[0]] = append(c.single[b.cols[0]], b)
+		}
+	}
+	for _, step := range []func() error{c.rows, c.chunks, c.blooms, c.footerText, c.gaps} {
+		before := f.read()
+		if err := step(); err != nil {
+			return nil, err
+		}
+		c.tally.bytes(f.read() - before)
+	}
+	c.rep.Surfaces, c.rep.Findings = c.tally.surfaces, c.tally.findings
+	c.rep.BytesRead = f.read()
+	return c.rep, nil
+}
+
+// tally counts per surface.
+type tally struct {
+	surfaces []Surface
+	findings []Finding
+}
+
+// look starts or continues a surface.
+func (t *tally) look(name string, objects int64) *Surface {
+	for i := range t.surfaces {
+		if t.surfaces[i].Name == name {
+			t.surfaces[i].Objects += objects
+			t.surfaces[i].Total += objects
+			return &t.surfaces[i]
+		}
+	}
+	t.surfaces = append(t.surfaces, Surface{Name: name, Result: Pass, Objects: objects, Total: objects, CoveragePPM: full})
+	return &t.surfaces[len(t.surfaces)-1]
+}
+
+// full is 100 % in parts per million.
+const full = 1000000
+
+// found adds a finding to its surface.
+func (t *tally) found(f Finding) {
+	s := t.look(f.Surface, 0)
+	if f.Certain {
+		s.Findings += f.Count
+		s.Result = Residue
+	} else {
+		s.Possible += f.Count
+	}
+	t.findings = append(t.findings, f)
+}
+
+// bytes adds to the surface that was looked at last.
+func (t *tally) bytes(n int64) {
+	if len(t.surfaces) > 0 {
+		t.surfaces[len(t.surfaces)-1].BytesRead += n
+	}
+}
+
+// rows reads every value of the key columns.
+func (c *fileCheck) rows() error {
+	c.tally.look(DataPages, int64(c.f.NumRowGroups()))
+	hits, err := scanKeys(c.ctx, c.f, c.bound)
+	if err != nil {
+		return err
+	}
+	if c.rep.Hits = int64(hits.GetCardinality()); c.rep.Hits > 0 {
+		c.tally.found(Finding{Surface: DataPages, Object: c.name, Count: c.rep.Hits, Certain: true, State: "rows of a key"})
+	}
+	return nil
+}
+
+// chunks looks at dictionaries and bounds, column by column.
+func (c *fileCheck) chunks() error {
+	for _, s := range []string{Dictionaries, Statistics, PageIndexes} {
+		c.tally.look(s, 0)
+	}
+	for i, info := range c.cols {
+		keys := c.single[i]
+		if len(keys) == 0 && !c.o.AllColumns {
+			continue
+		}
+		for rg := range c.f.NumRowGroups() {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			if err := c.chunk(rg, i, info, keys); err != nil {
+				return fmt.Errorf("column %s: %w", pathOf(info), err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *fileCheck) chunk(rg, col int, info fileColumn, keys []*boundKeys) error {
+	p, err := walkPages(c.f, rg, col)
+	if err != nil {
+		return err
+	}
+	at := Finding{Object: c.name, Column: pathOf(info), Certain: true}
+	if p.dict != nil {
+		c.tally.look(Dictionaries, 1)
+		c.dictionary(p, keys, at)
+	}
+	b, err := c.boundsOf(rg, col, p)
+	if err != nil {
+		return err
+	}
+	c.tally.look(Statistics, int64(len(b.stats)))
+	c.tally.look(PageIndexes, int64(len(b.index)))
+	c.boundKeys(Statistics, b.stats, keys, at)
+	c.boundKeys(PageIndexes, b.index, keys, at)
+	if !c.o.AllColumns {
+		return nil
+	}
+	return c.staleBounds(rg, col, b, at)
+}
+
+// dictionary looks for entries that no value refers to. One whose value another,
+// referenced entry has too tells nothing: that is how a wiped entry looks.
+func (c *fileCheck) dictionary(p *chunkPages, keys []*boundKeys, at Finding) {
+	var orphans [][]byte
+	inUse := map[string]bool{}
+	if int(p.used.GetCardinality()) < len(p.dict) {
+		for i, v := range p.dict {
+			if p.used.Contains(uint64(i)) {
+				inUse[string(v)] = true
+			} else {
+				orphans = append(orphans, v)
+			}
+		}
+	}
+	at.Surface = Dictionaries
+	var certain, possible int64
+	for _, v := range orphans {
+		switch {
+		case isKey(keys, v):
+			certain++
+		case !inUse[string(v)]:
+			possible++
+		}
+	}
+	var referenced int64
+	for _, v := range p.dict {
+		if len(keys) > 0 && isKey(keys, v) {
+			referenced++
+		}
+	}
+	if certain > 0 {
+		at.Count, at.State = certain, "key in an entry that no row refers to"
+		c.tally.found(at)
+	}
+	if referenced > certain {
+		at.Count, at.State = referenced-certain, "key in an entry in use"
+		c.tally.found(at)
+	}
+	if possible > 0 && c.o.AllColumns {
+		at.Count, at.Certain, at.State = possible, false, "value in an entry that no row refers to"
+		c.tally.found(at)
+	}
+}
+
+// isKey says whether a stored value is a key of any of the matches.
+func isKey(keys []*boundKeys, v []byte) bool {
+	var buf [64]byte
+	for _, k := range keys {
+		if b, ok := k.conv[0].append(buf[:0], v); ok && k.keys.Contains(b) {
+			return true
+		}
+	}
+	return false
+}

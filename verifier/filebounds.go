@@ -1,0 +1,262 @@
+package verifier
+
+import (
+	"bytes"
+
+	"github.com/apache/arrow-go/v18/parquet"
+
+	"github.com/expunge/expunge/keyset"
+)
+
+// fileBounds are all bounds that a file stores about one column chunk, in
+// PLAIN encoding without length.
+type fileBounds struct{ stats, index [][]byte }
+
+// boundsOf collects them: page headers, the chunk's statistics with the
+// deprecated pair of fields, and the column index.
+func (c *fileCheck) boundsOf(rg, col int, p *chunkPages) (b fileBounds, err error) {
+	defer guard(&err)
+	for _, s := range p.stats {
+		if s.HasMin {
+			b.stats = append(b.stats, s.Min)
+		}
+		if s.HasMax {
+			b.stats = append(b.stats, s.Max)
+		}
+	}
+	if st := c.f.MetaData().RowGroups[rg].Columns[col].GetMetaData().GetStatistics(); st != nil {
+		for _, v := range [][]byte{st.Min, st.Max, st.MinValue, st.MaxValue} {
+			if v != nil {
+				b.stats = append(b.stats, v)
+			}
+		}
+	}
+	b.index, err = c.columnIndex(rg, col)
+	return b, err
+}
+
+// columnIndex returns the page bounds of a chunk.
+func (c *fileCheck) columnIndex(rg, col int) (out [][]byte, err error) {
+	r, err := c.f.GetPageIndexReader().RowGroup(rg)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	ix, err := r.GetColumnIndex(col)
+	if err != nil || ix == nil {
+		return nil, err
+	}
+	null := ix.GetNullPages()
+	for _, vs := range [][][]byte{ix.GetMinValues(), ix.GetMaxValues()} {
+		for i, v := range vs {
+			if i < len(null) && null[i] {
+				continue // all null: the bound has no meaning and is empty
+			}
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// boundKeys looks for keys among bounds. A bound that was cut short may be a
+// key's beginning, which is possible and not certain.
+func (c *fileCheck) boundKeys(surface string, bounds [][]byte, keys []*boundKeys, at Finding) {
+	at.Surface = surface
+	var certain, possible int64
+	seen := map[string]bool{}
+	for _, v := range bounds {
+		if seen[string(v)] || !c.fits(keys, v) {
+			continue
+		}
+		seen[string(v)] = true
+		switch {
+		case isKey(keys, v):
+			certain++
+		case beginsKey(keys, v):
+			possible++
+		}
+	}
+	if certain > 0 {
+		at.Count, at.State = certain, "key in a bound"
+		c.tally.found(at)
+	}
+	if possible > 0 {
+		at.Count, at.Certain, at.State = possible, false, "a key begins with a bound that was cut short"
+		c.tally.found(at)
+	}
+}
+
+// fits says whether a bound has the width that the converters take.
+func (c *fileCheck) fits(keys []*boundKeys, v []byte) bool {
+	for _, k := range keys {
+		switch k.conv[0].phys {
+		case parquet.Types.Int32:
+			return len(v) == 4
+		case parquet.Types.Int64:
+			return len(v) == 8
+		}
+	}
+	return true
+}
+
+// minPrefix is the shortest cut bound that is taken for a key's beginning:
+// writers cut at 16 bytes or characters and above.
+const minPrefix = 16
+
+// beginsKey says whether some string key begins with v.
+func beginsKey(keys []*boundKeys, v []byte) bool {
+	if len(v) < minPrefix {
+		return false
+	}
+	for _, k := range keys {
+		p := k.keys.Schema()[0]
+		if p.Type.Kind != keyset.KindString || len(p.Normalize) > 0 {
+			continue
+		}
+		for key := range k.keys.PartRange(0, v, nil) {
+			if bytes.HasPrefix(key, v) && len(key) > len(v) {
+				return true
+			}
+			break // sorted: the first key at or above v decides
+		}
+	}
+	return false
+}
+
+// staleBounds looks for bounds that no row of the chunk has: left over from a
+// row that is gone. A bound that was cut short counts as held when a value
+// begins with it, or, for an upper one, with what it was raised from.
+func (c *fileCheck) staleBounds(rg, col int, b fileBounds, at Finding) error {
+	d := c.f.MetaData().Schema.Column(col)
+	switch d.PhysicalType() {
+	case parquet.Types.Int96, parquet.Types.Boolean:
+		return nil // no usable bounds; of two values none is telling
+	}
+	open := newOpenBounds(d.PhysicalType())
+	open.add(b.stats)
+	open.add(b.index)
+	if err := c.chunkValues(rg, col, func(v []byte) { delete(open.values, string(v)) }, open.done); err != nil {
+		return err
+	}
+	if open.cut && !open.done() {
+		open.remaining()
+		if err := c.chunkValues(rg, col, open.seeCut, open.done); err != nil {
+			return err
+		}
+	}
+	for surface, bounds := range map[string][][]byte{Statistics: b.stats, PageIndexes: b.index} {
+		var n int64
+		seen := map[string]bool{}
+		for _, v := range bounds {
+			if open.values[string(v)] && !seen[string(v)] {
+				seen[string(v)] = true
+				n++
+			}
+		}
+		if n > 0 {
+			at.Surface, at.Count, at.Certain, at.State = surface, n, false, "bound that no row has"
+			c.tally.found(at)
+		}
+	}
+	return nil
+}
+
+// openBounds are bounds that no value was seen for yet.
+type openBounds struct {
+	values  map[string]bool
+	lengths map[int]bool // of byte array bounds: values are also compared cut to these
+	cut     bool
+	float   bool
+}
+
+func newOpenBounds(t parquet.Type) *openBounds {
+	return &openBounds{
+		values: map[string]bool{}, lengths: map[int]bool{},
+		cut:   t == parquet.Types.ByteArray || t == parquet.Types.FixedLenByteArray,
+		float: t == parquet.Types.Float || t == parquet.Types.Double,
+	}
+}
+
+func (o *openBounds) add(bounds [][]byte) {
+	for _, v := range bounds {
+		if o.float && isZeroFloat(v) {
+			continue // writers turn -0 and +0 into each other
+		}
+		o.values[string(v)] = true
+	}
+}
+
+func isZeroFloat(v []byte) bool {
+	for i, x := range v {
+		if x != 0 && (i != len(v)-1 || x != 0x80) {
+			return false
+		}
+	}
+	return true
+}
+
+func (o *openBounds) done() bool { return len(o.values) == 0 }
+
+// remaining prepares the second look: the lengths of what was not seen whole.
+func (o *openBounds) remaining() {
+	clear(o.lengths)
+	for v := range o.values {
+		o.lengths[len(v)] = true
+	}
+}
+
+// seeCut compares a value cut to the bounds' lengths, as it is and raised.
+func (o *openBounds) seeCut(v []byte) {
+	for n := range o.lengths {
+		if n >= len(v) {
+			continue
+		}
+		delete(o.values, string(v[:n]))
+		if up := raise(v[:n]); up != nil {
+			delete(o.values, string(up))
+		}
+		if up := raiseRune(v, n); up != nil {
+			delete(o.values, string(up))
+		}
+	}
+}
+
+// chunkValues visits the values of one column chunk until done.
+func (c *fileCheck) chunkValues(rg, col int, visit func([]byte), done func() bool) error {
+	l := c.f.leaf(c.ctx, col)
+	l.rg = rg
+	defer l.close()
+	for !done() {
+		bt, err := l.next()
+		if err != nil || bt == nil || l.rg > rg+1 {
+			return err
+		}
+		for i := range bt.nvals {
+			visit(bt.value(i))
+		}
+	}
+	return nil
+}
+
+// raise is how a cut upper bound is made to cover what it was cut from: the
+// last byte that can be is increased and what follows is dropped or kept.
+func raise(v []byte) []byte {
+	out := bytes.Clone(v)
+	for i := len(out) - 1; i >= 0; i-- {
+		if out[i] != 0xff {
+			out[i]++
+			return out
+		}
+		out[i] = 0
+	}
+	return nil
+}
+
+// raiseRune is the same by characters, as writers do for UTF-8.
+func raiseRune(v []byte, n int) []byte {
+	r := []rune(string(v[:n]))
+	if len(r) == 0 {
+		return nil
+	}
+	r[len(r)-1]++
+	return []byte(string(r))
+}
