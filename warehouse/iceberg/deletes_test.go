@@ -346,3 +346,41 @@ func planDataFile(t *testing.T, path string) icebergo.DataFile {
 	}
 	return b.Build()
 }
+
+// A delete file of another partition must not reach a data file through a set
+// that both share because of a global delete file.
+func TestEqualityDeletesOfAnotherPartitionStayThere(t *testing.T) {
+	l := newPlanLake(t)
+	l.create("t", 2, deleteSchema(), nil)
+	l.append("t", `{"rn":0,"id":1}`, `{"rn":1,"id":2}`, `{"rn":2,"id":3}`)
+	l.append("t", `{"rn":3,"id":1}`, `{"rn":4,"id":2}`, `{"rn":5,"id":3}`)
+	for _, id := range []string{"1", "2", "3"} {
+		l.deleteEqual("t", []int{2}, `{"id":`+id+`}`)
+	}
+	tbl := l.open("t")
+	tasks := l.everyTask(tbl)
+	if len(tasks) != 2 || len(tasks[0].File.Deletes) != 3 {
+		t.Fatalf("unexpected tasks %+v", tasks)
+	}
+	global, a, b := tasks[0].File.Deletes[0], tasks[0].File.Deletes[1], tasks[0].File.Deletes[2]
+	tasks[0].File.Deletes = []warehouse.DeleteFile{global, a}
+	tasks[1].File.Deletes = []warehouse.DeleteFile{global, b}
+	for range 3 {
+		for i, want := range []*roaring64.Bitmap{roaring64.BitmapOf(0, 1), roaring64.BitmapOf(0, 2)} {
+			got, err := tbl.Deleted(l.ctx, tasks[i])
+			if err != nil || !got.Equals(want) {
+				t.Fatalf("task %d: %v %v, want %v", i, got.ToArray(), err, want.ToArray())
+			}
+		}
+	}
+}
+
+func TestEqualityDeletesOfTheSameSequenceDoNotApply(t *testing.T) {
+	x := &deleteIndex{global: []indexedDelete{{file: warehouse.DeleteFile{Path: "e", Kind: deleteEquality, Sequence: 5}}}}
+	df := planDataFile(t, "/wh/ns/t/data/1.parquet")
+	for seq, want := range map[int64]int{4: 1, 5: 0, 6: 0} {
+		if got := x.forFile(df, seq); len(got) != want {
+			t.Errorf("data sequence %d: %d delete files, want %d", seq, len(got), want)
+		}
+	}
+}
