@@ -42,7 +42,7 @@ func (c *committer) adopt(ctx context.Context, tbl *table.Table, snap *table.Sna
 	}
 	for name, ref := range tbl.Metadata().Refs() {
 		if isProtectRef(name, ref) && ref.SnapshotID == before.SnapshotID {
-			if want := protectRef(c.req.RunID, c.req.Group); name == want || name == want+"-"+strconv.FormatInt(snap.SnapshotID, 10) {
+			if want := protectRef(c.req.RunID, c.req.Group); name == want || name == want+".s"+strconv.FormatInt(snap.SnapshotID, 10) {
 				out.ProtectRef = name
 			}
 		}

@@ -403,8 +403,6 @@ func (l *planLake) objects(name string) map[string][]byte {
 	return out
 }
 
-
-
 func (l *planLake) wantRows(name string, want []int64) {
 	l.t.Helper()
 	got := l.visible(name)
@@ -444,4 +442,3 @@ func (l *planLake) wantTotals(name string) {
 		}
 	}
 }
-

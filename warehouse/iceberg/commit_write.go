@@ -354,7 +354,7 @@ func (c *committer) protect(ctx context.Context, head *table.Snapshot) *protect 
 	for ref := range c.meta.Refs() {
 		if ref == name {
 			// Left by a commit of the same run that somebody rolled back.
-			name += "-" + strconv.FormatInt(c.author.snapID, 10)
+			name += ".s" + strconv.FormatInt(c.author.snapID, 10)
 			break
 		}
 	}

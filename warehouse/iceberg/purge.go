@@ -70,6 +70,11 @@ func (p *purge) run(ctx context.Context) (*warehouse.Purged, error) {
 	if err := p.removeFiles(ctx, tbl, gone); err != nil {
 		return nil, err
 	}
+	// Swaps that lost have left manifests and lists.
+	r := &remover{t: p.t, fence: p.req.Fence, record: p.req.Record}
+	if _, err := p.t.cleanMetadata(ctx, tbl.Metadata(), p.req.RunID, r); err != nil {
+		return nil, err
+	}
 	if p.out.After, err = p.t.describe(ctx, tbl); err != nil {
 		return nil, err
 	}

@@ -3,8 +3,11 @@ package iceberg
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
 
 	"github.com/expunge/expunge/warehouse"
 )
@@ -29,45 +32,110 @@ func (t *Table) cleanAttempts(ctx context.Context, runID string, record func(con
 	if err := t.whole(ctx, meta); err != nil {
 		return 0, err
 	}
-	intent := keyOf(intentPath(meta, runID))
+	r := &remover{t: t, record: record}
+	n, err := t.cleanMetadata(ctx, meta, runID, r)
+	if err != nil {
+		return n, err
+	}
+	m, err := t.cleanData(ctx, meta, runID, r)
+	return n + m, err
+}
+
+// attemptFile is what follows the run's prefix in the name of a manifest or
+// manifest list; see author.
+var attemptFile = regexp.MustCompile(`^(g\d+|purge|restore)-\d+-(m|list)\d+\.avro$`)
+
+// listRun lists what lies under a prefix of the run.
+func (t *Table) listRun(ctx context.Context, prefix string) (map[pathKey]string, error) {
 	found := map[pathKey]string{}
-	for _, prefix := range []string{outputDir(meta, runID) + "/", metadataDir(meta) + "/" + runPrefix(runID)} {
-		for info, err := range t.store.List(ctx, prefix) {
-			if err != nil {
-				return 0, fmt.Errorf("list: %w", hide(err))
-			}
-			if k := keyOf(canonical(info.Path)); k != intent && k != keyOf(canonical(intentPath(meta, runID))) {
-				found[k] = info.Path
-			}
+	for info, err := range t.store.List(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list: %w", hide(err))
+		}
+		found[keyOf(canonical(info.Path))] = info.Path
+	}
+	return found, nil
+}
+
+// cleanMetadata removes the run's manifests and lists that no snapshot lists.
+func (t *Table) cleanMetadata(ctx context.Context, meta table.Metadata, runID string, r *remover) (int64, error) {
+	found, err := t.listRun(ctx, metadataDir(meta)+"/"+runPrefix(runID))
+	if err != nil {
+		return 0, err
+	}
+	for k, path := range found {
+		// A run whose id starts with this one's has files here too.
+		if !attemptFile.MatchString(path[strings.LastIndex(path, runPrefix(runID))+len(runPrefix(runID)):]) {
+			delete(found, k)
 		}
 	}
-	if len(found) == 0 {
-		return 0, nil
+	if len(found) > 0 {
+		if _, err := t.eachManifest(ctx, meta, func(key pathKey) { delete(found, key) }); err != nil {
+			return 0, err
+		}
 	}
+	return r.removeAll(ctx, found)
+}
+
+// cleanData removes the run's outputs that no snapshot's files are.
+func (t *Table) cleanData(ctx context.Context, meta table.Metadata, runID string, r *remover) (int64, error) {
+	found, err := t.listRun(ctx, outputDir(meta, runID)+"/")
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	manifests, err := t.eachManifest(ctx, meta, func(pathKey) {})
+	if err != nil {
+		return 0, err
+	}
+	live := make([]pathSet, len(manifests))
+	err = inParallel(ctx, len(manifests), func(ctx context.Context, i int) error {
+		live[i] = pathSet{}
+		for e, err := range iceberg.EntriesWithProjection(t.fs(ctx), manifests[i], true, iceberg.ManifestEntryProjection{}) {
+			if err != nil {
+				return err
+			}
+			key := keyOf(canonical(e.DataFile().FilePath()))
+			if _, ok := found[key]; ok {
+				live[i].add(key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read manifest: %w", hide(err))
+	}
+	for _, set := range live {
+		for k := range set {
+			delete(found, k)
+		}
+	}
+	return r.removeAll(ctx, found)
+}
+
+// eachManifest visits the lists and manifests of every snapshot and returns
+// each manifest once.
+func (t *Table) eachManifest(ctx context.Context, meta table.Metadata, visit func(key pathKey)) ([]iceberg.ManifestFile, error) {
 	seen := pathSet{}
+	var out []iceberg.ManifestFile
 	for _, s := range meta.Snapshots() {
-		delete(found, keyOf(canonical(s.ManifestList)))
+		visit(keyOf(canonical(s.ManifestList)))
 		list, err := s.Manifests(t.fs(ctx))
 		if err != nil {
-			return 0, fmt.Errorf("read manifest list: %w", hide(err))
+			return nil, fmt.Errorf("read manifest list: %w", hide(err))
 		}
 		for _, m := range list {
-			k := keyOf(canonical(m.FilePath()))
-			delete(found, k)
-			if seen.has(k) || len(found) == 0 {
-				continue
-			}
-			seen.add(k)
-			for e, err := range iceberg.EntriesWithProjection(t.fs(ctx), m, true, iceberg.ManifestEntryProjection{}) {
-				if err != nil {
-					return 0, fmt.Errorf("read manifest: %w", hide(err))
-				}
-				delete(found, keyOf(canonical(e.DataFile().FilePath())))
+			key := keyOf(canonical(m.FilePath()))
+			visit(key)
+			if !seen.has(key) {
+				seen.add(key)
+				out = append(out, m)
 			}
 		}
 	}
-	r := &remover{t: t, record: record}
-	var n int64
+	return out, nil
+}
+
+func (r *remover) removeAll(ctx context.Context, found map[pathKey]string) (n int64, err error) {
 	for _, path := range found {
 		was, err := r.remove(ctx, path, kindAttempt)
 		if err != nil {

@@ -94,13 +94,12 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 // snapshots that stay because of a ref.
 func (p *purge) refs(meta table.Metadata, holds map[int64]bool, h *history) map[int64]bool {
 	pinned := map[int64]bool{}
-	own := protectRef(p.req.RunID, 0)
 	for name, ref := range meta.Refs() {
 		if name == table.MainBranch {
 			continue
 		}
 		switch {
-		case isProtectRef(name, ref) && (name == own || strings.HasPrefix(name, own+"-")):
+		case protectsRun(name, ref, p.req.RunID):
 			h.dropRefs = append(h.dropRefs, name)
 			continue
 		case !holds[ref.SnapshotID]:

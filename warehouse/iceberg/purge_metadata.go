@@ -18,7 +18,8 @@ import (
 
 // removeOldVersions removes metadata.json versions that mention a snapshot
 // which this purge expired: their snapshot summaries and statistics may tell
-// of erased values, and their lists of snapshots only mislead now.
+// of erased values, and their lists of snapshots only mislead now. Versions
+// that an attempt of this run wrote and could not commit go as well.
 //
 // The version that the catalog points to is never touched, nor is one of
 // another table, nor one that mentions only remaining snapshots. A writer that
@@ -32,6 +33,13 @@ func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Ta
 	for _, s := range in.Snapshots {
 		gone[s.ID] = true
 	}
+	outdated := func(id int64, summary map[string]string) bool {
+		if gone[id] {
+			return true
+		}
+		return tbl.Metadata().SnapshotByID(id) == nil &&
+			(summary[propRun] == p.req.RunID || summary[propPurged] == p.req.RunID)
+	}
 	// The table may have moved on since: what is current now must stay.
 	now, err := p.t.load(ctx)
 	if err != nil {
@@ -43,7 +51,7 @@ func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Ta
 		if current[canonical(path)] {
 			return nil
 		}
-		mentions, err := p.t.mentions(ctx, path, uuid, gone)
+		mentions, err := p.t.mentions(ctx, path, uuid, outdated)
 		if err != nil || !mentions {
 			return err
 		}
@@ -78,9 +86,9 @@ func isMetadataFile(path string) bool {
 	return strings.HasSuffix(path, ".metadata.json") || strings.HasSuffix(path, ".metadata.json.gz")
 }
 
-// mentions says whether a metadata file of this table lists one of the
-// snapshots. One that is missing or unreadable does not.
-func (t *Table) mentions(ctx context.Context, path, uuid string, ids map[int64]bool) (bool, error) {
+// mentions says whether a metadata file of this table lists a snapshot of the
+// kind asked for. One that is missing or unreadable does not.
+func (t *Table) mentions(ctx context.Context, path, uuid string, kind func(id int64, summary map[string]string) bool) (bool, error) {
 	raw, err := storage.ReadAll(ctx, t.store, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -96,14 +104,15 @@ func (t *Table) mentions(ctx context.Context, path, uuid string, ids map[int64]b
 	var md struct {
 		UUID      string `json:"table-uuid"`
 		Snapshots []struct {
-			ID int64 `json:"snapshot-id"`
+			ID      int64             `json:"snapshot-id"`
+			Summary map[string]string `json:"summary"`
 		} `json:"snapshots"`
 	}
 	if json.Unmarshal(raw, &md) != nil || !strings.EqualFold(md.UUID, uuid) {
 		return false, nil
 	}
 	for _, s := range md.Snapshots {
-		if ids[s.ID] {
+		if kind(s.ID, s.Summary) {
 			return true, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +14,15 @@ func protectRef(runID string, group int) string {
 	if group == 0 {
 		return "expunge-" + runID
 	}
-	return "expunge-" + runID + "-" + strconv.Itoa(group)
+	return "expunge-" + runID + ".g" + strconv.Itoa(group)
+}
+
+var protectSuffix = regexp.MustCompile(`^(\.g\d+)?(\.s\d+)?$`)
+
+// protectsRun says whether a ref is a protecting tag of the run, of any group.
+func protectsRun(name string, ref table.SnapshotRef, runID string) bool {
+	rest, ok := strings.CutPrefix(name, protectRef(runID, 0))
+	return ok && ref.SnapshotRefType == table.TagRef && protectSuffix.MatchString(rest)
 }
 
 // isProtectRef tells tags of ours from those of people.
