@@ -59,10 +59,14 @@ func checkFile(ctx context.Context, f *parquetFile, size int64, name string, mat
 	if err != nil {
 		return nil, err
 	}
+	return checkBound(ctx, f, size, name, bound, o)
+}
+
+func checkBound(ctx context.Context, f *parquetFile, size int64, name string, bound []*boundKeys, o FileOptions) (*FileReport, error) {
 	c := &fileCheck{ctx: ctx, f: f, size: size, name: name, o: o, bound: bound, cols: columnsOf(f.MetaData().Schema),
 		single: map[int][]*boundKeys{}, rep: &FileReport{Rows: f.NumRows()}}
 	for _, b := range bound {
-		if b != nil && len(b.cols) == 1 {
+		if b != nil && len(b.cols) == 1 && b.cols[0] != absent {
 			c.single[b.cols[0]] = append(c.single[b.cols[0]], b)
 		}
 	}

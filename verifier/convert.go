@@ -138,6 +138,11 @@ func (c *converter) decimal(dst, v []byte) ([]byte, bool) {
 	} else {
 		u = fromTwos(v)
 	}
+	return c.rescaled(dst, u)
+}
+
+// rescaled appends an unscaled value that stands at the column's scale.
+func (c *converter) rescaled(dst []byte, u *big.Int) ([]byte, bool) {
 	want := 0
 	if c.part.Type.Kind == keyset.KindDecimal {
 		want = c.part.Type.Scale

@@ -13,9 +13,19 @@ import (
 // boundKeys is a BoundMatch resolved against one file.
 type boundKeys struct {
 	keys *keyset.Set
-	cols []int // leaf columns; absent is all null
+	cols []int // leaf columns; absent where consts has the value of all rows
 	conv []*converter
 	info []fileColumn
+	// consts holds, for columns that the file lacks, the canonical value that
+	// every row has by its partition. It is nil in most files.
+	consts [][]byte
+}
+
+func (b *boundKeys) constant(part int) []byte {
+	if b.consts == nil {
+		return nil
+	}
+	return b.consts[part]
 }
 
 // bindFile resolves matches against a file. A match of which the file lacks a
@@ -54,7 +64,11 @@ func scanKeys(ctx context.Context, f *parquetFile, bound []*boundKeys) (*roaring
 			continue
 		}
 		var err error
-		if len(b.cols) == 1 {
+		if b.allConstant() {
+			if b.keys.Contains(b.constTuple()) {
+				hits.AddRange(0, uint64(f.NumRows()))
+			}
+		} else if len(b.cols) == 1 {
 			err = b.scanSingle(ctx, f, hits)
 		} else {
 			err = b.scanComposite(ctx, f, hits)
@@ -64,6 +78,26 @@ func scanKeys(ctx context.Context, f *parquetFile, bound []*boundKeys) (*roaring
 		}
 	}
 	return hits, nil
+}
+
+func (b *boundKeys) allConstant() bool {
+	for p := range b.cols {
+		if b.constant(p) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *boundKeys) constTuple() (t []byte) {
+	parts := b.keys.Schema()
+	if len(parts) == 1 {
+		return b.consts[0]
+	}
+	for i, p := range parts {
+		t = appendTuplePart(t, p.Type.Kind, b.consts[i])
+	}
+	return t
 }
 
 // rowCounter tells rows from level entries: a row begins where the repetition
@@ -181,12 +215,17 @@ func (b *boundKeys) scanComposite(ctx context.Context, f *parquetFile, hits *roa
 	}
 	cur := make([]*cells, len(b.cols))
 	for i, c := range b.cols {
+		if c == absent {
+			continue
+		}
 		cur[i] = &cells{l: f.leaf(ctx, c), conv: b.conv[i], rows: newRowCounter()}
 		defer cur[i].l.close()
 	}
 	z := zip{b: b, cur: cur, now: make([]cell, len(cur))}
 	for i, c := range b.info {
-		if c.group == group {
+		if b.constant(i) != nil {
+			z.now[i].part = b.constant(i)
+		} else if c.group == group {
 			z.inner = append(z.inner, i)
 		} else {
 			z.outer = append(z.outer, i)
@@ -219,8 +258,8 @@ func (z *zip) run(hits *roaring64.Bitmap) error {
 				return fmt.Errorf("columns of one row group have different row counts: %w", errCorrupt)
 			}
 		}
-		for _, c := range z.now {
-			if c.row != row {
+		for i, c := range z.now {
+			if z.cur[i] != nil && c.row != row {
 				return fmt.Errorf("columns of one row group have different row counts: %w", errCorrupt)
 			}
 		}

@@ -83,6 +83,19 @@ func (s *search) text(b []byte) (hits int64) {
 	return hits
 }
 
+// strings is text without numbers: for places full of numbers that are no keys.
+func (s *search) strings(b []byte) (hits int64) {
+	for _, n := range s.sets {
+		switch n.kind {
+		case keyset.KindString, keyset.KindBinary:
+			hits += s.windows(n, b)
+		case keyset.KindUUID:
+			hits += uuids(n, b)
+		}
+	}
+	return hits
+}
+
 // raw counts keys in binary data: also fixed-width encodings at any offset.
 func (s *search) raw(b []byte) (hits int64) {
 	for _, n := range s.sets {

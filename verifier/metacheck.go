@@ -1,0 +1,282 @@
+package verifier
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	iceberg "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// metaCheck knows where in Iceberg's metadata a key can stand.
+type metaCheck struct {
+	inv    *inventory
+	single []metaKey // matches of one part: their values are keys by themselves
+	search *search
+	types  map[int]iceberg.Type // field id → type, in any schema
+}
+
+// metaKey is a keyset of one part and the field that holds it.
+type metaKey struct {
+	keys *keyset.Set
+	id   int
+	conv *converter
+}
+
+func newMetaCheck(inv *inventory, matches []warehouse.BoundMatch) (*metaCheck, error) {
+	m := &metaCheck{inv: inv, types: map[int]iceberg.Type{}}
+	for _, s := range inv.meta.Schemas() {
+		ids, err := iceberg.IndexByID(s)
+		if err != nil {
+			return nil, fmt.Errorf("index schema: %w", err)
+		}
+		for id, f := range ids {
+			m.types[id] = f.Type
+		}
+	}
+	if cur := inv.meta.CurrentSchema(); cur != nil { // the current type goes first
+		if ids, err := iceberg.IndexByID(cur); err == nil {
+			for id, f := range ids {
+				m.types[id] = f.Type
+			}
+		}
+	}
+	var sets []*keyset.Set
+	for _, b := range matches {
+		sets = append(sets, b.Keys)
+		if len(b.Columns) != 1 || b.Columns[0].FieldID == 0 {
+			continue
+		}
+		c := &converter{part: b.Keys.Schema()[0]}
+		if err := c.rules(); err != nil {
+			return nil, err
+		}
+		m.single = append(m.single, metaKey{b.Keys, b.Columns[0].FieldID, c})
+	}
+	m.search = newSearch(sets)
+	return m, nil
+}
+
+// project binds a match to a file that lacks a column, by the identity
+// partition value that stands for it; nil when there is none.
+func (m *metaCheck) project(f *parquetFile, match warehouse.BoundMatch, df iceberg.DataFile) (*boundKeys, error) {
+	cols := columnsOf(f.MetaData().Schema)
+	parts := match.Keys.Schema()
+	b := &boundKeys{keys: match.Keys, consts: make([][]byte, len(parts))}
+	for p, ref := range match.Columns {
+		if c := resolve(cols, ref); c != absent {
+			conv, err := newConverter(parts[p], f.MetaData().Schema.Column(c))
+			if err != nil {
+				return nil, err
+			}
+			b.cols, b.conv, b.info = append(b.cols, c), append(b.conv, conv), append(b.info, cols[c])
+			continue
+		}
+		v, ok := m.partitionConst(parts[p], ref.FieldID, df)
+		if !ok {
+			return nil, nil
+		}
+		b.consts[p] = v
+		b.cols, b.conv, b.info = append(b.cols, absent), append(b.conv, nil), append(b.info, fileColumn{index: absent})
+	}
+	return b, nil
+}
+
+func (m *metaCheck) partitionConst(p keyset.Part, id int, df iceberg.DataFile) ([]byte, bool) {
+	spec := m.inv.meta.PartitionSpecByID(int(df.SpecID()))
+	if spec == nil || id == 0 {
+		return nil, false
+	}
+	c := &converter{part: p}
+	if c.rules() != nil {
+		return nil, false
+	}
+	values := df.Partition()
+	for _, f := range spec.Fields() {
+		if _, ok := f.Transform.(iceberg.IdentityTransform); ok && sourceID(f) == id {
+			return icebergValue(c, values[f.FieldID])
+		}
+	}
+	return nil, false
+}
+
+func sourceID(f iceberg.PartitionField) int {
+	if len(f.SourceIDs) > 0 {
+		return f.SourceIDs[0]
+	}
+	return 0
+}
+
+// metadata checks every manifest and list that any snapshot reaches, paths, and
+// the metadata files.
+func (v *tableCheck) metadata() error {
+	if !v.o.Metadata {
+		return nil
+	}
+	for _, s := range []string{ManifestBounds, PartitionValues, ListSummaries, Paths, TableMetadata} {
+		v.sum.looked(s, 0, 0)
+	}
+	seen := pathSet{}
+	for _, s := range v.inv.snapshots() {
+		for _, m := range v.inv.manifests(s) {
+			v.listSummaries(s, m)
+			if !seen.add(m.FilePath()) {
+				continue
+			}
+			v.sum.looked(ManifestBounds, 1, m.Length())
+			v.sum.looked(PartitionValues, 1, 0)
+			err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
+				v.entry(s, m, e)
+				return v.ctx.Err()
+			})
+			if err != nil {
+				return err
+			}
+		}
+		v.sum.looked(ListSummaries, 1, 0)
+	}
+	for range v.inv.broken {
+		v.sum.leave(ManifestBounds, true)
+	}
+	return v.metadataFiles()
+}
+
+// listSummaries looks at the partition ranges of a manifest in its list.
+func (v *tableCheck) listSummaries(s table.Snapshot, m iceberg.ManifestFile) {
+	spec := v.inv.meta.PartitionSpecByID(int(m.PartitionSpecID()))
+	if spec == nil {
+		return
+	}
+	for i, sum := range m.Partitions() {
+		if i >= spec.NumFields() {
+			return
+		}
+		f := spec.Field(i)
+		for _, b := range []*[]byte{sum.LowerBound, sum.UpperBound} {
+			if b != nil && v.meta.partitionBytes(f, *b) {
+				v.sum.found(Finding{Surface: ListSummaries, Object: s.ManifestList, Snapshot: s.SnapshotID, Count: 1, Certain: true, State: "key in a partition range"})
+			}
+		}
+	}
+}
+
+// partitionBytes says whether a serialised partition value is a key.
+func (m *metaCheck) partitionBytes(f iceberg.PartitionField, v []byte) bool {
+	if _, ok := f.Transform.(iceberg.IdentityTransform); !ok {
+		return false
+	}
+	for _, k := range m.single {
+		if k.id != sourceID(f) || m.types[k.id] == nil {
+			continue
+		}
+		if c, ok := icebergBound(k.conv, m.types[k.id], v); ok && k.keys.Contains(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// entry looks at one manifest entry, whatever its status: a DELETED one keeps
+// bounds and partition values as long as its manifest lives.
+func (v *tableCheck) entry(s table.Snapshot, m iceberg.ManifestFile, e iceberg.ManifestEntry) {
+	f := e.DataFile()
+	state := "live entry"
+	if e.Status() == iceberg.EntryStatusDELETED {
+		state = "DELETED entry"
+	} else if v.inv.head == nil || s.SnapshotID != v.inv.head.SnapshotID {
+		state = "entry in history"
+	}
+	if f.ContentType() != iceberg.EntryContentData {
+		state += " of a delete file"
+	}
+	at := Finding{Object: m.FilePath(), Snapshot: s.SnapshotID, Count: 1, State: state}
+	for _, k := range v.meta.single {
+		for _, b := range [][]byte{f.LowerBoundValues()[k.id], f.UpperBoundValues()[k.id]} {
+			if b == nil || v.meta.types[k.id] == nil {
+				continue
+			}
+			c, ok := icebergBound(k.conv, v.meta.types[k.id], b)
+			at.Surface = ManifestBounds
+			if at.Certain = ok && k.keys.Contains(c); at.Certain || cutKey(k.keys, b) {
+				v.sum.found(at)
+			}
+		}
+	}
+	v.partition(f, at)
+	v.path(f, at)
+}
+
+func (v *tableCheck) partition(f iceberg.DataFile, at Finding) {
+	spec := v.inv.meta.PartitionSpecByID(int(f.SpecID()))
+	if spec == nil {
+		return
+	}
+	values := f.Partition()
+	for _, pf := range spec.Fields() {
+		if _, ok := pf.Transform.(iceberg.IdentityTransform); !ok {
+			continue
+		}
+		for _, k := range v.meta.single {
+			if k.id != sourceID(pf) {
+				continue
+			}
+			if c, ok := icebergValue(k.conv, values[pf.FieldID]); ok && k.keys.Contains(c) {
+				at.Surface, at.Certain = PartitionValues, true
+				v.sum.found(at)
+			}
+		}
+	}
+}
+
+// path looks for keys in a file's path: partition directories by name, long
+// keys anywhere.
+func (v *tableCheck) path(f iceberg.DataFile, at Finding) {
+	v.sum.looked(Paths, 1, 0)
+	if n, certain := v.meta.inPath(f.FilePath()); n > 0 {
+		at.Surface, at.Object, at.Count, at.Certain = Paths, f.FilePath(), n, certain
+		v.sum.found(at)
+	}
+}
+
+// inPath counts keys in a path. "name=value" of a partition field is exact.
+func (m *metaCheck) inPath(path string) (n int64, certain bool) {
+	for _, seg := range strings.Split(path, "/") {
+		name, val, ok := strings.Cut(seg, "=")
+		if !ok {
+			continue
+		}
+		if u, err := url.QueryUnescape(val); err == nil {
+			val = u
+		}
+		for _, k := range m.single {
+			if !m.partitionName(name, k.id) {
+				continue
+			}
+			if c, err := k.conv.part.Type.AppendText(nil, k.conv.normalized([]byte(val))); err == nil && k.keys.Contains(c) {
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		return n, true
+	}
+	m.search.certain = true
+	n = m.search.strings([]byte(path))
+	return n, n > 0 && m.search.certain
+}
+
+// partitionName says whether an identity partition field of the source has this name.
+func (m *metaCheck) partitionName(name string, source int) bool {
+	for _, spec := range m.inv.meta.PartitionSpecs() {
+		for _, f := range spec.Fields() {
+			if _, ok := f.Transform.(iceberg.IdentityTransform); ok && f.Name == name && sourceID(f) == source {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,427 @@
+package verifier
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"sync"
+
+	iceberg "github.com/apache/iceberg-go"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// verifyTable reads, in this order: the head's delete files' entries, the
+// head's data files, the data files of history, then metadata and orphans.
+func verifyTable(ctx context.Context, store storage.Store, t Target, m []warehouse.BoundMatch, o Options) (*Report, error) {
+	if o.Mode == "" {
+		o.Mode = ModeFull
+	}
+	o.Workers = max(1, o.Workers)
+	if o.MaxFindings == 0 {
+		o.MaxFindings = 1000
+	}
+	inv, err := openTable(ctx, store, t)
+	if err != nil {
+		return nil, err
+	}
+	v := &tableCheck{ctx: ctx, store: store, target: t, matches: m, o: o, inv: inv, sum: newSummary(o.MaxFindings)}
+	if v.meta, err = newMetaCheck(inv, m); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{v.headDeletes, v.headFiles, v.history, v.metadata, v.deleteFiles, v.puffins, v.orphans} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return v.report(), nil
+}
+
+type tableCheck struct {
+	ctx     context.Context
+	store   storage.Store
+	target  Target
+	matches []warehouse.BoundMatch
+	o       Options
+	inv     *inventory
+	meta    *metaCheck
+	sum     *summary
+	rows    int64
+}
+
+// summary collects surfaces from several workers.
+type summary struct {
+	mu       sync.Mutex
+	tally    tally
+	max      int
+	bloom    bloomCount
+	rows     int64
+	unread   map[string]int64 // surface → objects that could not be read
+	skipped  map[string]int64 // surface → objects that the mode leaves out
+	extra    map[string]int64 // surface → bytes read
+	findings []Finding
+}
+
+func newSummary(maxFindings int) *summary {
+	return &summary{max: maxFindings, unread: map[string]int64{}, skipped: map[string]int64{}, extra: map[string]int64{}}
+}
+
+func (s *summary) looked(surface string, objects, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.look(surface, objects).BytesRead += bytes
+}
+
+func (s *summary) leave(surface string, unread bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.look(surface, 0).Total++
+	if unread {
+		s.unread[surface]++
+	} else {
+		s.skipped[surface]++
+	}
+}
+
+func (s *summary) found(f Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.found(f)
+	if len(s.tally.findings) > s.max {
+		s.tally.findings = s.tally.findings[:s.max]
+	}
+	if f.Surface == LiveRows {
+		s.tally.look(LiveRows, 0).Result = Fail
+	}
+}
+
+// merge adds a file's surfaces, which findings already name.
+func (s *summary) merge(r *FileReport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range r.Surfaces {
+		if f.Name == BloomFilters || f.Name == DataPages && f.Findings > 0 {
+			continue // summed up below; rows are told apart into live and tombstoned
+		}
+		t := s.tally.look(f.Name, f.Objects)
+		t.BytesRead += f.BytesRead
+	}
+	for _, f := range r.Findings {
+		if f.Surface == BloomFilters || f.Surface == DataPages {
+			continue
+		}
+		s.tally.found(f)
+	}
+	if len(s.tally.findings) > s.max {
+		s.tally.findings = s.tally.findings[:s.max]
+	}
+	s.bloom.add(r.bloom)
+}
+
+// headDeletes collects the head's delete entries and its live data files' paths.
+func (v *tableCheck) headDeletes() error {
+	if v.inv.head == nil {
+		return nil
+	}
+	for _, m := range v.inv.manifests(*v.inv.head) {
+		content := m.ManifestContent()
+		err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
+			f := e.DataFile()
+			if e.Status() == iceberg.EntryStatusDELETED {
+				return nil
+			}
+			v.inv.known.add(f.FilePath())
+			if content == iceberg.ManifestContentDeletes {
+				v.inv.deletes = append(v.inv.deletes, deleteEntry{f, e.SequenceNum(), f.SpecID()})
+			} else {
+				v.inv.live.add(f.FilePath())
+			}
+			return v.ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fileJob is one data file to look at.
+type fileJob struct {
+	f    iceberg.DataFile
+	seq  int64
+	snap int64 // a snapshot of history that reaches it; 0 = the head
+}
+
+// headFiles checks every live data file.
+func (v *tableCheck) headFiles() error {
+	v.sum.looked(LiveRows, 0, 0)
+	v.sum.looked(TombstonedRows, 0, 0)
+	if v.inv.head == nil {
+		return nil
+	}
+	return v.run(func(emit func(fileJob) error) error {
+		for _, m := range v.inv.manifests(*v.inv.head) {
+			if m.ManifestContent() != iceberg.ManifestContentData {
+				continue
+			}
+			err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
+				if e.Status() == iceberg.EntryStatusDELETED {
+					return nil
+				}
+				return emit(fileJob{f: e.DataFile(), seq: e.SequenceNum()})
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// history checks the data files that only other snapshots and refs reach.
+func (v *tableCheck) history() error {
+	v.sum.looked(History, 0, 0)
+	seen, manifests := pathSet{}, pathSet{}
+	return v.run(func(emit func(fileJob) error) error {
+		for _, s := range v.inv.snapshots() {
+			head := v.inv.head != nil && s.SnapshotID == v.inv.head.SnapshotID
+			for _, m := range v.inv.manifests(s) {
+				if !manifests.add(m.FilePath()) {
+					continue
+				}
+				err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
+					f := e.DataFile()
+					if e.Status() == iceberg.EntryStatusDELETED {
+						return nil
+					}
+					v.inv.known.add(f.FilePath())
+					if head || f.ContentType() != iceberg.EntryContentData || v.inv.live.has(f.FilePath()) || !seen.add(f.FilePath()) {
+						return nil
+					}
+					return emit(fileJob{f: f, seq: e.SequenceNum(), snap: s.SnapshotID})
+				})
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// run feeds files to the workers; the first error stops all.
+func (v *tableCheck) run(feed func(emit func(fileJob) error) error) error {
+	ctx, cancel := context.WithCancelCause(v.ctx)
+	defer cancel(nil)
+	jobs := make(chan fileJob)
+	var wg sync.WaitGroup
+	for range v.o.Workers {
+		wg.Go(func() {
+			for j := range jobs {
+				if err := v.file(ctx, j); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+	err := feed(func(j fileJob) error {
+		if !v.picks(j.f.FilePath()) {
+			v.sum.leave(surfaceOf(j), false)
+			return nil
+		}
+		select {
+		case jobs <- j:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+	close(jobs)
+	wg.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func surfaceOf(j fileJob) string {
+	if j.snap != 0 {
+		return History
+	}
+	return LiveRows
+}
+
+// picks says whether the mode looks at a file. A sample is a function of seed
+// and path alone, so that anybody can draw it again.
+func (v *tableCheck) picks(path string) bool {
+	switch v.o.Mode {
+	case ModeRewritten:
+		return v.o.Only != nil && v.o.Only(path)
+	case ModeSample:
+		h := fnv.New64a()
+		var seed [8]byte
+		binary.BigEndian.PutUint64(seed[:], v.o.Seed)
+		h.Write(seed[:])
+		h.Write([]byte(location(path)))
+		return int64(mix(h.Sum64())%full) < v.o.SamplePPM
+	}
+	return true
+}
+
+// file reads one data file's key columns and, where asked for, all that is
+// inside it. A file that cannot be read lowers the coverage; it is no success.
+func (v *tableCheck) file(ctx context.Context, j fileJob) error {
+	err := v.readFile(ctx, j)
+	if err == nil || ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	v.sum.leave(surfaceOf(j), true)
+	return nil
+}
+
+func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
+	if j.f.FileFormat() != iceberg.ParquetFile {
+		return warehouse.ErrUnsupported
+	}
+	f, err := openParquet(ctx, v.store, j.f.FilePath())
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	bound, err := v.bind(f, j.f)
+	if err != nil {
+		return err
+	}
+	hits, err := scanKeys(ctx, f, bound)
+	if err != nil {
+		return err
+	}
+	v.sum.looked(surfaceOf(j), 1, f.read())
+	v.sum.mu.Lock()
+	v.sum.rows += f.NumRows()
+	v.sum.mu.Unlock()
+	found := Finding{Surface: surfaceOf(j), Object: j.f.FilePath(), Snapshot: j.snap, Count: int64(hits.GetCardinality()), Certain: true, State: "in history"}
+	if !hits.IsEmpty() && j.snap == 0 {
+		// Only now does it matter which rows the tombstones hide.
+		deleted, err := deletedRows(ctx, v.store, f, j.f.FilePath(), v.inv.deletesFor(j.f, j.seq))
+		if err != nil {
+			return err
+		}
+		hidden := int64(hits.AndCardinality(deleted))
+		if hidden > 0 {
+			v.sum.found(Finding{Surface: TombstonedRows, Object: found.Object, Count: hidden, Certain: true, State: "tombstoned"})
+		}
+		found.Count, found.State = found.Count-hidden, "live"
+	}
+	if found.Count > 0 {
+		v.sum.found(found)
+	}
+	if j.snap == 0 {
+		v.sum.looked(TombstonedRows, 1, 0)
+	}
+	if !v.o.Files || j.snap != 0 {
+		return nil
+	}
+	return v.inside(ctx, f, j, bound)
+}
+
+// inside looks at dictionaries, bounds, filters and the footer.
+func (v *tableCheck) inside(ctx context.Context, f *parquetFile, j fileJob, bound []*boundKeys) error {
+	r, err := checkBound(ctx, f, j.f.FileSizeBytes(), j.f.FilePath(), bound, FileOptions{AllColumns: true})
+	if err != nil {
+		return err
+	}
+	v.sum.merge(r)
+	return nil
+}
+
+// bind resolves the matches against a file. Where the file lacks a column that
+// is an identity partition field, every row has the partition's value
+// (Iceberg specification, "Column Projection").
+func (v *tableCheck) bind(f *parquetFile, df iceberg.DataFile) ([]*boundKeys, error) {
+	bound, err := bindFile(f, v.matches)
+	if err != nil {
+		return nil, err
+	}
+	for i, b := range bound {
+		if b != nil {
+			continue
+		}
+		if bound[i], err = v.meta.project(f, v.matches[i], df); err != nil {
+			return nil, err
+		}
+	}
+	return bound, nil
+}
+
+// report finishes the surfaces.
+func (v *tableCheck) report() *Report {
+	s := v.sum
+	if s.bloom.Filters > 0 || v.o.Files {
+		s.bloom.apply(&s.tally, "")
+	}
+	r := &Report{Target: v.target.Name, MetadataLocation: v.inv.loc, Mode: v.o.Mode, RowsRead: s.rows, Findings: s.tally.findings}
+	if v.inv.head != nil {
+		r.SnapshotID = v.inv.head.SnapshotID
+	}
+	if v.o.Mode == ModeSample {
+		r.SamplePPM, r.Seed = v.o.SamplePPM, v.o.Seed
+	}
+	byName := map[string]Surface{}
+	for _, t := range s.tally.surfaces {
+		byName[t.Name] = t
+	}
+	for _, name := range surfaceOrder {
+		t, ok := byName[name]
+		if !ok {
+			t = Surface{Name: name, Result: NotChecked}
+		}
+		r.Surfaces = append(r.Surfaces, s.finish(t, ok))
+	}
+	for _, t := range r.Surfaces {
+		r.BytesRead += t.BytesRead
+	}
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return slices.Index(surfaceOrder, a.Surface) - slices.Index(surfaceOrder, b.Surface)
+	})
+	return r
+}
+
+var surfaceOrder = []string{LiveRows, TombstonedRows, History, DataPages, Dictionaries, Statistics, PageIndexes, BloomFilters,
+	FileMetadata, FileGaps, ManifestBounds, PartitionValues, ListSummaries, EqualityDeletes, PositionDeletes, Puffin, Paths, TableMetadata, Orphans}
+
+// finish computes coverage and the result of a surface that nothing was found on.
+func (s *summary) finish(t Surface, looked bool) Surface {
+	if !looked {
+		return t
+	}
+	unread := s.unread[t.Name]
+	if t.CoveragePPM = full; t.Total > 0 {
+		t.CoveragePPM = t.Objects * full / t.Total
+	}
+	switch {
+	case t.Result == Fail || t.Result == Residue:
+	case t.Total == 0:
+		t.Result = NotPresent
+	case t.Objects == 0:
+		t.Result = NotChecked
+	}
+	if unread > 0 {
+		t.Note = joinNote(t.Note, fmt.Sprintf("%d could not be read", unread))
+	}
+	if t.Possible > 0 && t.Name != BloomFilters {
+		t.Note = joinNote(t.Note, fmt.Sprintf("%d possible", t.Possible))
+	}
+	return t
+}
+
+func joinNote(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}

@@ -1,0 +1,260 @@
+package verifier
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	iceberg "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/puffin"
+
+	"github.com/expunge/expunge/internal/storage"
+)
+
+// metadataFiles searches every version of the table's metadata that is known
+// or stored beside the current one.
+func (v *tableCheck) metadataFiles() error {
+	seen := pathSet{}
+	check := func(loc string, raw []byte) error {
+		if !seen.add(loc) {
+			return nil
+		}
+		if raw == nil {
+			var err error
+			if raw, err = storage.ReadAll(v.ctx, v.store, loc); isNotExist(err) {
+				return nil // logged and already removed
+			} else if err != nil {
+				v.sum.leave(TableMetadata, true)
+				return v.ctx.Err()
+			}
+		}
+		v.sum.looked(TableMetadata, 1, int64(len(raw)))
+		v.searchJSON(TableMetadata, loc, raw)
+		return nil
+	}
+	if err := check(v.inv.loc, v.inv.raw); err != nil {
+		return err
+	}
+	for e := range v.inv.meta.PreviousFiles() {
+		if err := check(e.MetadataFile, nil); err != nil {
+			return err
+		}
+	}
+	dir := strings.TrimSuffix(v.inv.loc, path.Base(v.inv.loc))
+	for info, err := range v.store.List(v.ctx, dir) {
+		if err != nil {
+			return fmt.Errorf("list metadata: %w", err)
+		}
+		if isMetadataFile(info.Path) {
+			if err := check(info.Path, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func isMetadataFile(p string) bool {
+	return strings.HasSuffix(p, ".metadata.json") || strings.HasSuffix(p, ".metadata.json.gz") || strings.HasSuffix(p, ".gz.metadata.json")
+}
+
+// searchJSON looks for keys in the strings of a JSON document. Numbers there
+// are counts, ids and times.
+func (v *tableCheck) searchJSON(surface, loc string, raw []byte) {
+	if z, err := gzip.NewReader(bytes.NewReader(raw)); err == nil {
+		if plain, err := io.ReadAll(io.LimitReader(z, 1<<30)); err == nil {
+			raw = plain
+		}
+	}
+	s := v.meta.search
+	s.certain = true
+	var hits int64
+	var doc any
+	if json.Unmarshal(raw, &doc) == nil {
+		eachString(doc, func(t string) { hits += s.strings([]byte(t)) })
+	} else {
+		hits = s.strings(raw)
+	}
+	if hits > 0 {
+		v.sum.found(Finding{Surface: surface, Object: loc, Count: hits, Certain: s.certain, State: "key in text"})
+	}
+}
+
+func eachString(v any, visit func(string)) {
+	switch v := v.(type) {
+	case string:
+		visit(v)
+	case []any:
+		for _, e := range v {
+			eachString(e, visit)
+		}
+	case map[string]any:
+		for k, e := range v {
+			visit(k)
+			eachString(e, visit)
+		}
+	}
+}
+
+// deleteFiles reads every delete file that any snapshot reaches: equality
+// deletes are keys, position deletes may carry whole rows.
+func (v *tableCheck) deleteFiles() error {
+	if !v.o.Metadata {
+		return nil
+	}
+	v.sum.looked(EqualityDeletes, 0, 0)
+	v.sum.looked(PositionDeletes, 0, 0)
+	seen, manifests := pathSet{}, pathSet{}
+	for _, s := range v.inv.snapshots() {
+		for _, m := range v.inv.manifests(s) {
+			if m.ManifestContent() != iceberg.ManifestContentDeletes || !manifests.add(m.FilePath()) {
+				continue
+			}
+			err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
+				f := e.DataFile()
+				if e.Status() == iceberg.EntryStatusDELETED || f.FileFormat() == iceberg.PuffinFile || !seen.add(f.FilePath()) {
+					return nil
+				}
+				v.inv.known.add(f.FilePath())
+				return v.deleteFile(f, s.SnapshotID)
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *tableCheck) deleteFile(f iceberg.DataFile, snap int64) error {
+	surface, state := PositionDeletes, "key in a row of a position delete"
+	if f.ContentType() == iceberg.EntryContentEqDeletes {
+		surface, state = EqualityDeletes, "key in an equality delete"
+	}
+	hits, read, err := v.scanAny(f.FilePath())
+	if err != nil {
+		if v.ctx.Err() != nil {
+			return v.ctx.Err()
+		}
+		v.sum.leave(surface, true)
+		return nil
+	}
+	v.sum.looked(surface, 1, read)
+	if hits > 0 {
+		v.sum.found(Finding{Surface: surface, Object: f.FilePath(), Snapshot: snap, Count: hits, Certain: true, State: state})
+	}
+	return nil
+}
+
+// scanAny scans a Parquet file of any kind for keys.
+func (v *tableCheck) scanAny(loc string) (hits, read int64, err error) {
+	f, err := openParquet(v.ctx, v.store, loc)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	bound, err := bindFile(f, v.matches)
+	if err != nil {
+		return 0, 0, err
+	}
+	rows, err := scanKeys(v.ctx, f, bound)
+	if err != nil {
+		return 0, 0, err
+	}
+	return int64(rows.GetCardinality()), f.read(), nil
+}
+
+// puffins looks at Puffin files: statistics and deletion vectors. Vectors hold
+// positions only; sketches hold hashes of values, which is possible residue.
+func (v *tableCheck) puffins() error {
+	if !v.o.Metadata {
+		return nil
+	}
+	v.sum.looked(Puffin, 0, 0)
+	var locs []string
+	for s := range v.inv.meta.Statistics() {
+		locs = append(locs, s.StatisticsPath)
+	}
+	seen := pathSet{}
+	for _, d := range v.inv.deletes {
+		if d.f.FileFormat() == iceberg.PuffinFile && seen.add(d.f.FilePath()) {
+			locs = append(locs, d.f.FilePath())
+		}
+	}
+	for _, loc := range locs {
+		if err := v.puffin(loc); err != nil {
+			if v.ctx.Err() != nil {
+				return v.ctx.Err()
+			}
+			v.sum.leave(Puffin, true)
+		}
+	}
+	return nil
+}
+
+func (v *tableCheck) puffin(loc string) error {
+	obj, err := v.store.Open(v.ctx, loc)
+	if err != nil {
+		return fmt.Errorf("open puffin file: %w", err)
+	}
+	defer obj.Close()
+	return v.puffinObject(loc, obj, obj.Info().Size)
+}
+
+func (v *tableCheck) puffinObject(loc string, r io.ReaderAt, size int64) (err error) {
+	defer guard(&err)
+	src := &counted{ReaderAt: r}
+	p, err := puffin.NewReader(io.NewSectionReader(src, 0, size))
+	if err != nil {
+		return errCorrupt
+	}
+	s := v.meta.search
+	s.certain = true
+	var hits, sketches int64
+	text := func(m map[string]string) {
+		for k, val := range m {
+			hits += s.strings([]byte(k)) + s.strings([]byte(val))
+		}
+	}
+	text(p.Properties())
+	for i, b := range p.Blobs() {
+		text(b.Properties)
+		switch b.Type {
+		case puffin.BlobTypeDeletionVector:
+		case puffin.BlobTypeDataSketchesTheta:
+			if v.meta.sketched(b.Fields) {
+				sketches++
+			}
+		default:
+			blob, err := p.ReadBlob(i)
+			if err != nil {
+				return errCorrupt
+			}
+			hits += s.raw(blob.Data)
+		}
+	}
+	v.sum.looked(Puffin, 1, src.n.Load())
+	if hits > 0 {
+		v.sum.found(Finding{Surface: Puffin, Object: loc, Count: hits, Certain: s.certain, State: "key in a blob or its properties"})
+	}
+	if sketches > 0 {
+		v.sum.found(Finding{Surface: Puffin, Object: loc, Count: sketches, State: "sketch of a key column: hashes of values"})
+	}
+	return nil
+}
+
+// sketched says whether a sketch is about a key column.
+func (m *metaCheck) sketched(fields []int32) bool {
+	for _, f := range fields {
+		for _, k := range m.single {
+			if int(f) == k.id {
+				return true
+			}
+		}
+	}
+	return false
+}
