@@ -2,8 +2,10 @@ package pq_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -12,8 +14,9 @@ import (
 	arrowcompress "github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/schema"
-	"github.com/google/go-cmp/cmp"
 	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/expunge/expunge/internal/pq"
 )
 
 var arrowEncodings = map[format.Type][]arrow.Encoding{
@@ -190,11 +193,60 @@ func TestDecodedPagesEqualWhatArrowGoWrote(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i, c := range cols {
-					if d := cmp.Diff(c.data, got[i], triples); d != "" {
-						t.Fatalf("column %s: %s", c.name, d[:min(len(d), 800)])
+					if d := differ(c.data, got[i]); d != "" {
+						t.Fatalf("column %s: %s", c.name, d)
 					}
 				}
 			})
 		}
 	}
+}
+
+// Pages of a repeated column that start in the middle of a row, as v1 allows
+// where there is no offset index, are put together again.
+func TestRowsThatCrossPagesAreCountedOnce(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	c := &arrowColumn{arrowEnc: arrow.Encodings.Plain}
+	c.name, c.typ, c.chain = "c", format.Int64, chains["list2"]
+	c.generate(r, 400, 0)
+	b := writeArrow(t, []*arrowColumn{c}, arrowcompress.Codecs.Snappy, arrow.DataPageV1)
+	got, err := readAll(b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := differ(c.data, got[0]); d != "" {
+		t.Fatal(d)
+	}
+	if n := continuing(t, b); n == 0 {
+		t.Fatal("no page starts in the middle of a row: the test shows nothing")
+	}
+}
+
+// continuing counts the pages that start in the middle of a row.
+func continuing(t *testing.T, b []byte) (n int) {
+	f := open(t, b)
+	for _, g := range f.RowGroups {
+		c, err := g.Chunk(f.Schema.Columns[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages, dec := c.Pages(context.Background(), pq.ReadOptions{}), c.NewDecoder()
+		var d pq.PageData
+		for {
+			p, err := pages.Next()
+			if err == io.EOF {
+				break
+			}
+			if err == nil {
+				err = dec.Decode(p, &d)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Continues {
+				n++
+			}
+		}
+	}
+	return n
 }
