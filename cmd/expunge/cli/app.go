@@ -126,7 +126,7 @@ func (a *app) begin(*cobra.Command) error {
 	case a.json:
 		h = slog.NewJSONHandler(a.io.Err, &slog.HandlerOptions{Level: level})
 	case a.io.ErrTTY:
-		h = tint.NewHandler(a.io.Err, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""})
+		h = tint.NewTextHandler(a.io.Err, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""})
 	default:
 		h = slog.NewTextHandler(a.io.Err, &slog.HandlerOptions{Level: level})
 	}
