@@ -114,6 +114,14 @@ func (d *decorated) Attributes(ctx context.Context, path string) (a *Attributes,
 	return a, err
 }
 
+func (d *decorated) Retention(ctx context.Context, path string) (r Retention, err error) {
+	err = d.call(ctx, OpStat, path, func(ctx context.Context) error {
+		r, err = GetRetention(ctx, d.inner, path)
+		return err
+	})
+	return r, err
+}
+
 // call runs a simple operation of one request that may be repeated.
 func (d *decorated) call(ctx context.Context, op Op, path string, next func(context.Context) error) error {
 	return d.do(ctx, &Call{Op: op, Path: path, Requests: 1, Repeatable: true}, next)

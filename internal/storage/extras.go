@@ -172,3 +172,23 @@ func RemoveUnfinished(ctx context.Context, s Store, u Upload) error {
 	}
 	return NewError("abort upload", u.Path, ErrUnsupported, "", nil)
 }
+
+// Retention is what a bucket keeps of objects that were removed or replaced.
+type Retention struct {
+	Versioned  bool          // noncurrent versions stay until they are removed
+	SoftDelete time.Duration // removed objects can be restored for so long, and nobody can shorten that for one object
+}
+
+// Retainer is an optional interface: it reads a bucket's Retention.
+type Retainer interface {
+	Retention(ctx context.Context, path string) (Retention, error)
+}
+
+// GetRetention reads what the bucket of a path keeps of removed objects.
+// ErrUnsupported means that it can't be told, which is not the same as nothing.
+func GetRetention(ctx context.Context, s Store, path string) (Retention, error) {
+	if x, ok := s.(Retainer); ok {
+		return x.Retention(ctx, path)
+	}
+	return Retention{}, NewError("read retention", path, ErrUnsupported, "", nil)
+}

@@ -101,6 +101,9 @@ func (local) Stat(ctx context.Context, path string) (Info, error) {
 	return localInfo(path, st), nil
 }
 
+// Retention is none: a removed file is gone, as far as this program can tell.
+func (local) Retention(context.Context, string) (Retention, error) { return Retention{}, nil }
+
 func (l local) Remove(ctx context.Context, path string) error {
 	return l.remove(ctx, path, "")
 }

@@ -89,6 +89,9 @@ func (m *Mem) Stat(ctx context.Context, path string) (Info, error) {
 	return e.info(path), nil
 }
 
+// Retention is none.
+func (m *Mem) Retention(context.Context, string) (Retention, error) { return Retention{}, nil }
+
 // Attributes returns what Create stored.
 func (m *Mem) Attributes(_ context.Context, path string) (*Attributes, error) {
 	e, err := m.get("stat", path)

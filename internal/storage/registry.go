@@ -167,6 +167,14 @@ func (d *dispatcher) Attributes(ctx context.Context, p string) (*Attributes, err
 	return GetAttributes(ctx, s, p)
 }
 
+func (d *dispatcher) Retention(ctx context.Context, p string) (Retention, error) {
+	s, err := d.at(ctx, "stat", p)
+	if err != nil {
+		return Retention{}, err
+	}
+	return GetRetention(ctx, s, p)
+}
+
 func (d *dispatcher) Versions(ctx context.Context, prefix string) iter.Seq2[Version, error] {
 	s, err := d.at(ctx, "list", prefix)
 	if err != nil {

@@ -435,6 +435,9 @@ func TestVersionsAreListedAndRemoved(t *testing.T) {
 	}
 	res.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
+	if r, err := storage.GetRetention(t.Context(), b, "s3://b/a"); err != nil || !r.Versioned {
+		t.Errorf("%+v %v", r, err)
+	}
 	for _, p := range []string{"s3://b/a", "s3://b/a", "s3://b/ab"} {
 		if err := storage.WriteAll(t.Context(), b, p, []byte(p), storage.CreateOptions{}); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,18 @@ import (
 	"github.com/expunge/expunge/internal/storage"
 )
 
+// Retention says whether the bucket has, or had, versioning. S3 deletes for good
+// what is deleted by its version.
+func (b *bucket) Retention(ctx context.Context, path string) (storage.Retention, error) {
+	ctx2, cancel := patience(ctx, 0)
+	defer cancel()
+	out, err := b.client.GetBucketVersioning(ctx2, &s3.GetBucketVersioningInput{Bucket: &b.name})
+	if err != nil {
+		return storage.Retention{}, fail(ctx, "read retention", path, err)
+	}
+	return storage.Retention{Versioned: out.Status != ""}, nil
+}
+
 // Versions lists versions and delete markers by key, latest first. On a bucket
 // that never had versioning every object has one version, "null".
 func (b *bucket) Versions(ctx context.Context, prefix string) iter.Seq2[storage.Version, error] {
