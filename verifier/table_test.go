@@ -1,0 +1,179 @@
+package verifier
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	iceberg "github.com/apache/iceberg-go"
+	"go.uber.org/goleak"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/warehouse"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"))
+}
+
+// TestAbsentKeysPassEverySurface: nothing is found where nothing is.
+func TestAbsentKeysPassEverySurface(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	l.append(ids(1000, 1100)...)
+	l.append(ids(2000, 2100)...)
+	l.deleteByKey(1005)
+	r := l.verify(append(onID(keysOf(t, "int64", "5000", "6000"), 1, "id"), onID(keysOf(t, "string", mail(5000)), 2, "email")...), Options{Files: true, Workers: 2})
+	if got := leaks(r); got != "" {
+		t.Errorf("leaks on %s: %+v", got, r.Findings)
+	}
+	for _, s := range r.Surfaces {
+		if s.Result == NotChecked || s.CoveragePPM != full {
+			t.Errorf("%+v", s)
+		}
+	}
+	if r.RowsRead != 200 || r.SnapshotID == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestLeakMatrix: for each surface of Iceberg, a table that leaks there is found out.
+func TestLeakMatrix(t *testing.T) {
+	key := keysOf(t, "int64", "1042")
+	byID := onID(key, 1, "id")
+	region := iceberg.NewPartitionSpec(iceberg.PartitionField{SourceIDs: []int{1}, FieldID: 1000, Name: "id", Transform: iceberg.IdentityTransform{}})
+	for _, tc := range []struct {
+		name    string
+		version string
+		spec    *iceberg.PartitionSpec
+		props   iceberg.Properties
+		plant   func(l *lake)
+		match   []warehouse.BoundMatch
+		want    string // surfaces with findings
+		not     string // a surface that has none
+	}{
+		{name: "live row", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...) }, match: byID, want: LiveRows, not: History},
+		{name: "position delete", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.deleteByPosition(l.files()[0], 42) },
+			match: byID, want: TombstonedRows, not: LiveRows},
+		{name: "equality delete", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.deleteByKey(1042) },
+			match: byID, want: TombstonedRows + ", " + EqualityDeletes, not: LiveRows},
+		{name: "deletion vector", version: "3", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.deleteByVector(l.files()[0], 42) },
+			match: byID, want: TombstonedRows, not: LiveRows},
+		{name: "later row under an earlier equality delete", version: "2", plant: func(l *lake) { l.deleteByKey(1042); l.append(1042) },
+			match: byID, want: LiveRows + ", " + EqualityDeletes, not: TombstonedRows},
+		{name: "old snapshot", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.replace(1000, 1099) }, match: byID, want: History, not: LiveRows},
+		{name: "bounds", version: "2", plant: func(l *lake) { l.append(1042, 1050); l.replace(1050) }, match: byID, want: ManifestBounds, not: LiveRows},
+		{name: "string bounds", version: "2", props: iceberg.Properties{"write.metadata.metrics.default": "full"},
+			plant: func(l *lake) { l.append(1042, 1050); l.replace(1050) }, match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: ManifestBounds, not: LiveRows},
+		{name: "partition values, ranges and paths", version: "2", spec: &region, plant: func(l *lake) { l.append(1041, 1042) },
+			match: byID, want: PartitionValues + ", " + Paths, not: Orphans},
+		{name: "orphan", version: "2", plant: func(l *lake) {
+			l.append(ids(1000, 1100)...)
+			raw, err := os.ReadFile(strings.TrimPrefix(l.files()[0].FilePath(), "file://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.replace(1050)
+			if err := os.WriteFile(l.dir+"/db/t/data/left.parquet", raw, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, match: byID, want: Orphans, not: LiveRows},
+		{name: "orphan of an unknown form", version: "2", plant: func(l *lake) {
+			l.append(1050)
+			if err := os.WriteFile(l.dir+"/db/t/data/part.tmp", []byte("xx"+mail(1042)+"yy"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: Orphans, not: LiveRows},
+		{name: "table property", version: "2", props: iceberg.Properties{"note": "ask " + mail(1042)}, plant: func(l *lake) { l.append(1050) },
+			match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: TableMetadata, not: LiveRows},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLake(t, tc.version, tc.spec, tc.props)
+			tc.plant(l)
+			r := l.verify(tc.match, Options{Files: true})
+			got := leaks(r)
+			for _, w := range strings.Split(tc.want, ", ") {
+				if !strings.Contains(got, w) {
+					t.Errorf("not found on %s, only on %q", w, got)
+				}
+			}
+			if strings.Contains(got, tc.not) {
+				t.Errorf("found on %s: %q", tc.not, got)
+			}
+			if s := surface(t, r, LiveRows); (s.Findings > 0) != (s.Result == Fail) {
+				t.Errorf("%+v", s)
+			}
+			for _, f := range r.Findings {
+				if strings.Contains(f.State+f.Column, "1042") {
+					t.Errorf("a key in a finding: %+v", f)
+				}
+			}
+		})
+	}
+}
+
+// TestDeletedEntriesStayInManifests: the case that facts/iceberg-go.md measured.
+func TestDeletedEntriesStayInManifests(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	l.append(1042, 1050)
+	l.replace(1050)
+	r := l.verify(onID(keysOf(t, "int64", "1042"), 1, "id"), Options{})
+	found := false
+	for _, f := range r.Findings {
+		found = found || f.Surface == ManifestBounds && strings.HasPrefix(f.State, "DELETED entry")
+	}
+	if !found {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// TestSampleIsDrawnBySeed: the same seed reads the same files, and the coverage says how many.
+func TestSampleIsDrawnBySeed(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	for i := range 12 {
+		l.append(ids(i*100, i*100+10)...)
+	}
+	m := onID(keysOf(t, "int64", "999999"), 1, "id")
+	a := l.verify(m, Options{Mode: ModeSample, SamplePPM: 500000, Seed: 7})
+	b := l.verify(m, Options{Mode: ModeSample, SamplePPM: 500000, Seed: 7, Workers: 3})
+	sa, sb := surface(t, a, LiveRows), surface(t, b, LiveRows)
+	if sa.Objects != sb.Objects || sa.BytesRead != sb.BytesRead || sa.Objects == 0 || sa.Objects == 12 {
+		t.Errorf("%+v %+v", sa, sb)
+	}
+	if want := sa.Objects * full / 12; sa.CoveragePPM != want || sa.Total != 12 || a.Seed != 7 {
+		t.Errorf("coverage %d, want %d", sa.CoveragePPM, want)
+	}
+	if none := surface(t, l.verify(m, Options{Mode: ModeRewritten}), LiveRows); none.Result != NotChecked {
+		t.Errorf("nothing was picked, and yet %+v", none)
+	}
+}
+
+// TestUnreadableFileLowersCoverage: it is never a pass.
+func TestUnreadableFileLowersCoverage(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	l.append(1, 2, 3)
+	l.append(4, 5, 6)
+	if err := os.WriteFile(strings.TrimPrefix(l.files()[0].FilePath(), "file://"), []byte("PAR1 no longer PAR1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := surface(t, l.verify(onID(keysOf(t, "int64", "99"), 1, "id"), Options{}), LiveRows)
+	if s.CoveragePPM != full/2 || s.Objects != 1 || s.Total != 2 || !strings.Contains(s.Note, "1 could not be read") {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWrongColumnTypeIsNotAPass(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	l.append(1, 2, 3)
+	s := surface(t, l.verify(onID(keysOf(t, "int64", "99"), 2, "email"), Options{}), LiveRows)
+	if s.Result == Pass {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestMissingMetadataIsAnError(t *testing.T) {
+	_, err := VerifyTable(context.Background(), storage.NewMem(), Target{MetadataLocation: "mem://b/x.metadata.json"}, nil, Options{})
+	if !storage.IsNotExist(err) {
+		t.Errorf("%v", err)
+	}
+}
