@@ -178,7 +178,7 @@ func (c Column) uuidForm() form {
 		return formUUIDRaw
 	case c.Physical == PhysBytes && k == LogicalNone:
 		return formUUIDAny
-	case c.textual() && c.Width != 16:
+	case c.textual() && (c.Physical == PhysBytes || c.Width >= 32):
 		return formUUIDText
 	}
 	return 0
