@@ -1,10 +1,12 @@
 package jobs
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/expunge/expunge/manifests"
+	"github.com/expunge/expunge/verifier"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -129,8 +131,8 @@ func (r *Run) purgeFacts(mt *manifests.Target, m *manifests.Manifest, name strin
 	for _, b := range pu.Purged.Blockers {
 		mt.Blockers = append(mt.Blockers, blocker(b))
 	}
-	m.Deletes.Objects += pu.Purged.FilesRemoved
 	m.Deletes.Bytes += pu.Purged.BytesRemoved
+	pu.Counts.addTo(&m.Deletes)
 	at := pu.Time.UTC()
 	if m.Times.Purged == nil || at.After(*m.Times.Purged) {
 		m.Times.Purged = &at
@@ -151,12 +153,39 @@ func (r *Run) verifyFacts(m *manifests.Manifest, name string, slot int) {
 	}
 }
 
+// addSurfaces adds what a verification saw. A later look at a surface takes
+// the place of an earlier one, unless it did not look.
 func (r *Run) addSurfaces(m *manifests.Manifest, name string, v verifyRecord) {
 	for _, s := range v.Surfaces {
-		m.Verification.Surfaces = append(m.Verification.Surfaces, manifests.Surface{Target: name, Surface: s.Surface, Result: s.Result,
-			Objects: s.Objects, BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note})
+		next := manifests.Surface{Target: name, Surface: s.Surface, Result: s.Result,
+			Objects: s.Objects, BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note}
+		i := slices.IndexFunc(m.Verification.Surfaces, func(o manifests.Surface) bool { return o.Target == name && o.Surface == s.Surface })
+		switch {
+		case i < 0:
+			m.Verification.Surfaces = append(m.Verification.Surfaces, next)
+		case s.Result != manifests.NotChecked:
+			m.Verification.Surfaces[i] = next
+		}
 	}
 	for _, c := range v.Controls {
 		m.Verification.Controls = append(m.Verification.Controls, manifests.Control{Target: name, Files: c.Files, Before: c.Before, After: c.After})
+	}
+}
+
+// residueFacts lists what the last look at each surface still found. Before
+// the purge, what only history holds goes with it, at a date that is known.
+func (r *Run) residueFacts(m *manifests.Manifest) {
+	for _, s := range m.Verification.Surfaces {
+		if s.Result != manifests.Found {
+			continue
+		}
+		res := manifests.Residue{Target: s.Target, Surface: s.Surface, Count: s.Findings, State: "unexplained"}
+		if m.Times.PurgeDue != nil && m.Times.Purged == nil && s.Surface != verifier.Orphans {
+			res.State, res.GoneBy, res.Owner = "within grace", m.Times.PurgeDue, "expunge"
+		}
+		if slices.ContainsFunc(m.Targets, func(t manifests.Target) bool { return t.Name == s.Target && len(t.Blockers) > 0 }) {
+			res.State, res.GoneBy = "pinned by ref", nil
+		}
+		m.Residue = append(m.Residue, res)
 	}
 }

@@ -153,6 +153,7 @@ func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time) (*man
 	for _, t := range r.targets {
 		r.targetFacts(m, t, kind)
 	}
+	r.residueFacts(m)
 	return m, nil
 }
 

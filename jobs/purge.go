@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/expunge/expunge/internal/clock"
@@ -64,10 +65,11 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 		return err
 	}
 	file := fmt.Sprintf("purge/%d/deletes", slot)
-	if err := r.mergeRemovals(ctx, slot, file); err != nil {
+	counts, err := r.mergeRemovals(ctx, slot, file)
+	if err != nil {
 		return err
 	}
-	rec := purgeRecord{Purged: *purged, Deletes: file, Time: clock.Now(ctx)}
+	rec := purgeRecord{Purged: *purged, Deletes: file, Counts: counts, Time: clock.Now(ctx)}
 	if rec.Residue, err = r.verifyResidue(ctx, t); err != nil {
 		return err
 	}
@@ -108,12 +110,57 @@ func (d *removals) record(_ context.Context, del warehouse.PhysicalDelete) error
 
 func (d *removals) close() error { return d.out.close() }
 
+// deleteCounts sums up a list of removals.
+type deleteCounts struct {
+	Objects     int64            `json:"objects"`
+	AlreadyGone int64            `json:"already_gone"`
+	Kinds       map[string]int64 `json:"kinds,omitempty"`
+	First       time.Time        `json:"first,omitzero"`
+	Last        time.Time        `json:"last,omitzero"`
+}
+
+func (c *deleteCounts) add(d warehouse.PhysicalDelete) {
+	c.Objects++
+	if d.Response == "already gone" {
+		c.AlreadyGone++
+	}
+	if c.Kinds == nil {
+		c.Kinds = map[string]int64{}
+	}
+	c.Kinds[d.Kind]++
+	if c.First.IsZero() || d.Time.Before(c.First) {
+		c.First = d.Time
+	}
+	if d.Time.After(c.Last) {
+		c.Last = d.Time
+	}
+}
+
+func (c deleteCounts) addTo(m *manifests.Deletes) {
+	m.Objects += c.Objects
+	m.AlreadyGone += c.AlreadyGone
+	for _, k := range sortedKeys(c.Kinds) {
+		i := slices.IndexFunc(m.ByKind, func(o manifests.KindCount) bool { return o.Kind == k })
+		if i < 0 {
+			m.ByKind = append(m.ByKind, manifests.KindCount{Kind: k})
+			i = len(m.ByKind) - 1
+		}
+		m.ByKind[i].Objects += c.Kinds[k]
+	}
+	if f := optional(c.First); f != nil && (m.First == nil || f.Before(*m.First)) {
+		m.First = f
+	}
+	if l := optional(c.Last); l != nil && (m.Last == nil || l.After(*m.Last)) {
+		m.Last = l
+	}
+}
+
 // mergeRemovals joins the attempts' lists. A crash in a removal loses the list
 // of its attempt: those objects are then listed as already gone by the next one.
-func (r *Run) mergeRemovals(ctx context.Context, slot int, file string) error {
+func (r *Run) mergeRemovals(ctx context.Context, slot int, file string) (counts deleteCounts, err error) {
 	out, err := newLines(ctx, r.st, file)
 	if err != nil {
-		return err
+		return counts, err
 	}
 	for d, err := range r.attemptRemovals(ctx, slot) {
 		if err == nil {
@@ -121,10 +168,11 @@ func (r *Run) mergeRemovals(ctx context.Context, slot int, file string) error {
 		}
 		if err != nil {
 			_ = out.close()
-			return err
+			return counts, err
 		}
+		counts.add(d)
 	}
-	return out.close()
+	return counts, out.close()
 }
 
 func (r *Run) attemptRemovals(ctx context.Context, slot int) iter.Seq2[warehouse.PhysicalDelete, error] {

@@ -167,6 +167,7 @@ type controlRecord struct {
 type purgeRecord struct {
 	Purged  warehouse.Purged `json:"purged"`
 	Deletes string           `json:"deletes"` // sealed list of warehouse.PhysicalDelete
+	Counts  deleteCounts     `json:"counts"`  // of that list
 	Residue verifyRecord     `json:"residue"`
 	Time    time.Time        `json:"time"`
 }

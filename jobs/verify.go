@@ -82,6 +82,9 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 func (r *Run) verifyOptions(written map[uint64]bool) verifier.Options {
 	v := r.job.cfg.Verify
 	o := verifier.Options{Mode: v.Mode, Workers: r.job.workers(), Files: true, Seed: r.seed()}
+	// Where the purge comes later, history and metadata are looked at now as
+	// well: what they hold within the grace belongs in the manifest.
+	o.Metadata, o.Orphans = r.job.cfg.Grace > 0, r.job.cfg.Grace > 0
 	if v.Mode == verifier.ModeSample {
 		o.SamplePPM = int64(v.Sample)
 	}
@@ -203,7 +206,7 @@ func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, 
 		return rec, fmt.Errorf("describe: %w", err)
 	}
 	o := r.verifyOptions(nil)
-	o.Metadata, o.Files = true, false
+	o.Metadata, o.Orphans, o.Files = true, true, false
 	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, o)
 	if err != nil {
 		return rec, fmt.Errorf("verify residue: %w", err)

@@ -134,6 +134,9 @@ func verification(v *manifests.Verification) *cli.Verification {
 			}
 		}
 		out.BytesRead += s.BytesRead
+		if s.Result == manifests.NotChecked || s.Result == manifests.NotPresent {
+			continue
+		}
 		out.Coverage = min(out.Coverage, float64(s.CoveragePPM)/1e6)
 		out.Surfaces = append(out.Surfaces, cli.Surface{Name: s.Surface, Target: s.Target, Checked: s.Objects,
 			Coverage: float64(s.CoveragePPM) / 1e6, Residue: s.Findings, Detail: s.Note})
