@@ -3,6 +3,7 @@ package scanner
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/format"
@@ -12,8 +13,9 @@ import (
 )
 
 // ErrStructure: the parts of a composite key lie in different lists, so that
-// no tuple of values belongs together.
-var ErrStructure = errors.New("key parts lie in different lists")
+// no tuple of values belongs together; or the key lies outside of the list
+// whose elements are asked for.
+var ErrStructure = errors.New("columns lie in different lists")
 
 // boundMatch is a match bound to the columns of one file.
 type boundMatch struct {
@@ -22,15 +24,19 @@ type boundMatch struct {
 	matcher *keyset.Matcher
 	cols    []*pq.Column
 	physic  []keyset.Column
-	deepest int // the part with the highest repetition level
+	deepest int      // the part with the highest repetition level
+	element *pq.Node // repeated node whose elements are counted, or nil
 }
 
 // bind resolves the matches' columns. A match with a column that the file does
 // not have can hit nothing and is left out.
-func bind(f *pq.File, matches []Match) ([]*boundMatch, error) {
+func bind(f *pq.File, req Request) ([]*boundMatch, error) {
 	var out []*boundMatch
-	for i, m := range matches {
+	for i, m := range req.Match {
 		b, err := bindOne(f, m)
+		if err == nil && b != nil && req.Elements != nil {
+			err = b.bindElement(f, *req.Elements)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("match %d: %w", i+1, err)
 		}
@@ -79,6 +85,44 @@ func bindOne(f *pq.File, m Match) (*boundMatch, error) {
 	}
 	return b, nil
 }
+
+// bindElement finds the list or map whose elements are counted.
+func (b *boundMatch) bindElement(f *pq.File, ref ColumnRef) error {
+	n, err := f.Schema.ResolveNode(ref)
+	if err != nil {
+		return err
+	}
+	b.element = n.RepeatedNode()
+	if b.element == nil || !slices.Contains(b.cols[b.deepest].RepeatedAncestors(), b.element) {
+		return fmt.Errorf("column %s is not in list %s: %w", b.cols[b.deepest].Name(), ref, ErrStructure)
+	}
+	return nil
+}
+
+// elementCounter numbers the elements of a list within their row, entry by
+// entry of a column inside the list. An entry starts an element when it
+// repeats at the list's level or above and the list is there and not empty
+// (Dremel levels: README.md, "Nested Encoding").
+type elementCounter struct {
+	rep, def uint8
+	started  uint32 // elements of the current row
+}
+
+func newElementCounter(n *pq.Node) elementCounter {
+	return elementCounter{rep: uint8(n.Rep), def: uint8(n.Def)}
+}
+
+func (c *elementCounter) entry(rep, def uint8) {
+	if rep == 0 {
+		c.started = 0
+	}
+	if rep <= c.rep && def >= c.def {
+		c.started++
+	}
+}
+
+// index is the current entry's element.
+func (c *elementCounter) index() uint32 { return max(c.started, 1) - 1 }
 
 // checkStructure makes sure that the repeated ancestors of every part are a
 // prefix of the deepest part's.

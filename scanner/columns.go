@@ -124,8 +124,11 @@ func (r *columnReader) rowGroup(ctx context.Context, g *pq.RowGroup) error {
 			n = min(n, left)
 		}
 		for i, c := range cursors {
-			if c != nil {
-				r.fill(&r.batch.Columns[i], &r.own[i], c, int(n))
+			if c == nil {
+				continue
+			}
+			if err := r.fill(&r.batch.Columns[i], &r.own[i], c, int(n)); err != nil {
+				return err
 			}
 		}
 		r.batch.FirstRow, r.batch.Rows = g.FirstRow+row, int(n)
@@ -138,7 +141,7 @@ func (r *columnReader) rowGroup(ctx context.Context, g *pq.RowGroup) error {
 }
 
 // fill sets the column's next n rows.
-func (r *columnReader) fill(out, own *ColumnBatch, c *cursor, n int) {
+func (r *columnReader) fill(out, own *ColumnBatch, c *cursor, n int) error {
 	col, v := c.chunk.Column, &c.data.Values
 	*out = ColumnBatch{Type: col.Type, Logical: col.Logical(), Width: v.Width}
 	nulls := c.defined(c.e, c.e+n) < n
@@ -171,10 +174,13 @@ func (r *columnReader) fill(out, own *ColumnBatch, c *cursor, n int) {
 	case format.Double:
 		out.Doubles = place(s, from.Doubles, &own.Doubles)
 	case format.ByteArray:
-		s.bytes(out, own, from)
+		if !s.bytes(out, own, from) {
+			return &pq.Error{Kind: pq.ErrUnsupported, Where: c.chunk.Where(), What: "batch of more than 1 GiB"}
+		}
 	default:
 		s.fixed(out, own, from)
 	}
+	return nil
 }
 
 // spread maps the rows of a batch to the values of a page.
@@ -216,10 +222,12 @@ func place[T any](s spread, from []T, own *[]T) []T {
 	return out
 }
 
-func (s *spread) bytes(out, own *ColumnBatch, from *pq.Values) {
+// bytes is false when the batch would be too large to be true: long values that
+// a dictionary repeats.
+func (s *spread) bytes(out, own *ColumnBatch, from *pq.Values) bool {
 	if s.direct {
 		out.Bytes, out.Offsets = from.Bytes, from.Offsets[s.v:s.v+s.n+1]
-		return
+		return true
 	}
 	own.Bytes, own.Offsets = own.Bytes[:0], append(own.Offsets[:0], 0)
 	v := s.v
@@ -227,9 +235,13 @@ func (s *spread) bytes(out, own *ColumnBatch, from *pq.Values) {
 		if x := s.at(i, &v); x >= 0 {
 			own.Bytes = append(own.Bytes, from.At(x)...)
 		}
+		if len(own.Bytes) > 1<<30 {
+			return false
+		}
 		own.Offsets = append(own.Offsets, uint32(len(own.Bytes)))
 	}
 	out.Bytes, out.Offsets = own.Bytes, own.Offsets
+	return true
 }
 
 func (s *spread) fixed(out, own *ColumnBatch, from *pq.Values) {

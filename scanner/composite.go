@@ -25,7 +25,7 @@ func (w *worker) composite(ctx context.Context, b *boundMatch, chunks []*pq.Chun
 		return err
 	}
 	ranges = rangesOf(found)
-	s := &compositeScan{o: w.o, match: b, out: out, tuples: tupler{match: b}}
+	s := &compositeScan{match: b, out: out, tuples: tupler{match: b}}
 	for i, c := range chunks {
 		if indexes[i] == nil {
 			if indexes[i], err = c.OffsetIndex(); err != nil {
@@ -78,7 +78,6 @@ func rangesOf(rows []int64) []rowRange {
 }
 
 type compositeScan struct {
-	o      Options
 	match  *boundMatch
 	parts  []*part
 	out    *matchResult
@@ -102,9 +101,6 @@ func (s *compositeScan) flat(ranges []rowRange) error {
 			}
 			if s.entry() {
 				s.out.rows = append(s.out.rows, row)
-				if s.o.Elements {
-					s.out.entries = append(s.out.entries, 0)
-				}
 			}
 		}
 	}
@@ -130,7 +126,10 @@ func (s *compositeScan) nested(ranges []rowRange) error {
 }
 
 func (s *compositeScan) nestedRange(deep *part, to int64) error {
-	ordinal := int32(0)
+	var elements elementCounter
+	if s.match.element != nil {
+		elements = newElementCounter(s.match.element)
+	}
 	for {
 		ok, err := deep.ensure()
 		if err != nil {
@@ -139,17 +138,13 @@ func (s *compositeScan) nestedRange(deep *part, to int64) error {
 		if !ok || deep.entryRow() >= to {
 			return nil
 		}
-		rep := deep.rep()
-		if rep == 0 {
-			ordinal = 0
-		}
+		elements.entry(uint8(deep.rep()), deep.data.Def[deep.e])
 		if s.entry() {
 			s.out.rows = append(s.out.rows, deep.entryRow())
-			if s.o.Elements {
-				s.out.entries = append(s.out.entries, ordinal)
+			if s.match.element != nil {
+				s.out.elements = append(s.out.elements, elements.index())
 			}
 		}
-		ordinal++
 		if err := s.advance(deep, to); err != nil {
 			return err
 		}

@@ -65,7 +65,11 @@ func (w *worker) match(ctx context.Context, g *pq.RowGroup, b *boundMatch, res *
 		}
 	}
 	if len(chunks) == 1 {
-		s := &singleScan{worker: w, ctx: ctx, match: b, chunk: chunks[0], out: &m, res: res, elements: w.o.Elements}
+		s := &singleScan{worker: w, ctx: ctx, match: b, chunk: chunks[0], out: &m, res: res}
+		if b.element != nil {
+			c := newElementCounter(b.element)
+			s.elements = &c
+		}
 		err := s.run(ranges, indexes[0])
 		return m, err
 	}
@@ -81,8 +85,7 @@ type singleScan struct {
 	chunk    *pq.Chunk
 	out      *matchResult
 	res      *groupResult
-	elements bool
-	seen     int32 // entries of the current row, which may go on in the next page
+	elements *elementCounter // nil unless asked for; runs on across pages
 }
 
 func (w *worker) decoder(c *pq.Chunk) *pq.Decoder {
@@ -205,7 +208,7 @@ func (s *singleScan) probeIndexes(p *pq.Page, dec *pq.Decoder) error {
 
 // report turns the hit values of a page into rows.
 func (s *singleScan) report(d *pq.PageData) {
-	if s.elements {
+	if s.elements != nil {
 		s.reportElements(d)
 		return
 	}
@@ -216,26 +219,17 @@ func (s *singleScan) report(d *pq.PageData) {
 	s.out.rows = d.RowsOf(s.out.rows, s.ents)
 }
 
-// reportElements also gives the entries' ordinals within their rows. A row can
-// go on from the page before, so the count of its entries does too.
+// reportElements also gives the elements that hold the hits. A row can go on
+// from the page before, so every page is counted.
 func (s *singleScan) reportElements(d *pq.PageData) {
 	s.ents = d.EntriesOf(s.ents[:0], s.hits)
 	s.out.rows = d.RowsOf(s.out.rows, s.ents)
-	if d.Rep == nil {
-		for range s.ents {
-			s.out.entries = append(s.out.entries, 0)
-		}
-		return
-	}
 	next := 0
 	for e, rep := range d.Rep {
-		if rep == 0 {
-			s.seen = 0
-		}
+		s.elements.entry(rep, d.Def[e]) // a column in a list has both levels
 		if next < len(s.ents) && int(s.ents[next]) == e {
-			s.out.entries = append(s.out.entries, s.seen)
+			s.out.elements = append(s.out.elements, s.elements.index())
 			next++
 		}
-		s.seen++
 	}
 }

@@ -35,8 +35,9 @@ type Options struct {
 	// Gap is how many unneeded bytes between two pages are read rather than
 	// starting another request; 0 = none, object stores want about 256 KiB.
 	Gap int64
-	// Elements asks for the place of every hit inside its row too.
-	Elements bool
+	// Elements, if set, names a list or map around the matches' columns: the
+	// result then also says which of its elements hold the hits.
+	Elements *ColumnRef
 	// NoPruning reads every page of the key columns.
 	NoPruning bool
 }
@@ -64,7 +65,7 @@ type Result struct {
 	Rows     int64             // rows of the file
 	Hits     *roaring64.Bitmap // file row positions
 	PerMatch []int64           // rows hit by each match; a row can be hit by several
-	Elements []ElementHits     // per match, when asked for
+	Elements []ElementHits     // by match, when Options.Elements is set
 	Method   Method
 	// BytesRead is all that was read, KeyBytesRead the part of it that was
 	// column chunk bytes.
@@ -93,13 +94,12 @@ func (p *Pruning) add(o Pruning) {
 	p.PagesRead += o.PagesRead
 }
 
-// ElementHits are one match's hits inside rows, ascending by row and entry.
+// ElementHits are one match's hits inside rows, ascending and distinct.
 type ElementHits struct {
-	Rows []int64 // file row positions, repeated for several hits in a row
-	// Entries are the ordinals, from 0, of the hit among the level entries of
-	// its row in the match's deepest column: in a list of primitives or
-	// structs that is the element's index.
-	Entries []int32
+	Rows []int64 // file row positions, repeated for several elements of a row
+	// Index is the ordinal of the element in its row, from 0, in storage order,
+	// across all instances of the list where that lies in a list itself.
+	Index []uint32
 }
 
 // Source is a file to scan.
@@ -129,7 +129,7 @@ func ParquetAt(ctx context.Context, r io.ReaderAt, size int64, req Request) (*Re
 		Rows: f.Rows(), Hits: roaring64.New(), PerMatch: make([]int64, len(req.Match)),
 		Elements: make([]ElementHits, len(req.Match)),
 	}
-	matches, err := bind(f, req.Match)
+	matches, err := bind(f, req)
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
@@ -146,7 +146,7 @@ func ParquetAt(ctx context.Context, r io.ReaderAt, size int64, req Request) (*Re
 	}
 	res.BytesRead = counter.n.Load()
 	res.Method = res.method()
-	if !req.Elements {
+	if req.Elements == nil {
 		res.Elements = nil
 	}
 	return res, nil
@@ -216,9 +216,9 @@ type groupResult struct {
 // matchResult holds positions in the row group, ascending; a row is repeated
 // when several of its elements match.
 type matchResult struct {
-	match   int // index in the request
-	rows    []int64
-	entries []int32 // beside rows, when elements are asked for
+	match    int // index in the request
+	rows     []int64
+	elements []uint32 // beside rows, when asked for
 }
 
 func (r *Result) merge(g *groupResult) {
@@ -241,9 +241,12 @@ func (r *Result) merge(g *groupResult) {
 		r.Hits.AddMany(batch)
 		batch = batch[:0]
 		e := &r.Elements[m.match]
-		for i, entry := range m.entries {
-			e.Rows = append(e.Rows, g.firstRow+m.rows[i])
-			e.Entries = append(e.Entries, entry)
+		for i, index := range m.elements {
+			row := g.firstRow + m.rows[i]
+			if n := len(e.Rows); n > 0 && e.Rows[n-1] == row && e.Index[n-1] == index {
+				continue // a list inside the element has several hits
+			}
+			e.Rows, e.Index = append(e.Rows, row), append(e.Index, index)
 		}
 	}
 }

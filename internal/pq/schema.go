@@ -35,6 +35,18 @@ func (n *Node) IsMap() bool {
 	return ok || n.converted(deprecated.Map) || n.converted(deprecated.MapKeyValue) && len(n.Children) == 1
 }
 
+// RepeatedNode is the node that repeats for every element of a list or entry of
+// a map: n itself, or its one child. It is nil when n is neither.
+func (n *Node) RepeatedNode() *Node {
+	if n.Parent != nil && n.Repetition == format.Repeated {
+		return n
+	}
+	if (n.IsList() || n.IsMap()) && len(n.Children) == 1 && n.Children[0].Repetition == format.Repeated {
+		return n.Children[0]
+	}
+	return nil
+}
+
 func (n *Node) converted(t deprecated.ConvertedType) bool {
 	return n.Meta.ConvertedType.Valid && n.Meta.ConvertedType.V == t
 }
