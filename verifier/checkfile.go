@@ -168,7 +168,7 @@ func (c *fileCheck) chunk(rg, col int, info fileColumn, keys []*boundKeys) error
 		c.tally.look(Dictionaries, 1)
 		c.dictionary(p, keys, at)
 	}
-	b, err := c.boundsOf(rg, col, p)
+	b, err := c.boundsOf(rg, col)
 	if err != nil {
 		return err
 	}

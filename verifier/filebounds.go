@@ -14,15 +14,10 @@ type fileBounds struct{ stats, index [][]byte }
 
 // boundsOf collects them: page headers, the chunk's statistics with the
 // deprecated pair of fields, and the column index.
-func (c *fileCheck) boundsOf(rg, col int, p *chunkPages) (b fileBounds, err error) {
+func (c *fileCheck) boundsOf(rg, col int) (b fileBounds, err error) {
 	defer guard(&err)
-	for _, s := range p.stats {
-		if s.HasMin {
-			b.stats = append(b.stats, s.Min)
-		}
-		if s.HasMax {
-			b.stats = append(b.stats, s.Max)
-		}
+	if b.stats, err = headerBounds(c.f, rg, col); err != nil {
+		return b, err
 	}
 	if st := c.f.MetaData().RowGroups[rg].Columns[col].GetMetaData().GetStatistics(); st != nil {
 		for _, v := range [][]byte{st.Min, st.Max, st.MinValue, st.MaxValue} {

@@ -7,7 +7,6 @@ import (
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/schema"
 )
 
@@ -20,12 +19,10 @@ const (
 )
 
 // chunkPages is what walking one column chunk's pages shows: its dictionary,
-// which entries a page refers to, and the bounds that page headers carry.
+// and which of its entries a page refers to.
 type chunkPages struct {
-	dict  [][]byte          // PLAIN values, decoded by ourselves
-	used  *roaring64.Bitmap // indexes that some value refers to
-	stats []metadata.EncodedStatistics
-	pages int64
+	dict [][]byte          // PLAIN values, decoded by ourselves
+	used *roaring64.Bitmap // indexes that some value refers to
 }
 
 // walkPages decodes every page of a chunk on the level of pages.
@@ -39,17 +36,14 @@ func walkPages(f *parquetFile, rg, col int) (c *chunkPages, err error) {
 	c = &chunkPages{used: roaring64.New()}
 	d := f.MetaData().Schema.Column(col)
 	for pr.Next() {
-		c.pages++
 		switch p := pr.Page().(type) {
 		case *file.DictionaryPage:
 			if c.dict, err = decodePlain(p.Data(), int(p.NumValues()), d); err != nil {
 				return nil, err
 			}
 		case *file.DataPageV1:
-			c.stats = append(c.stats, cloneStats(p.Statistics()))
 			err = c.dataV1(p, d)
 		case *file.DataPageV2:
-			c.stats = append(c.stats, cloneStats(p.Statistics()))
 			err = c.dataV2(p)
 		}
 		if err != nil {
@@ -60,11 +54,6 @@ func walkPages(f *parquetFile, rg, col int) (c *chunkPages, err error) {
 		return nil, fmt.Errorf("read pages: %w", err)
 	}
 	return c, nil
-}
-
-func cloneStats(s metadata.EncodedStatistics) metadata.EncodedStatistics {
-	s.Min, s.Max = append([]byte(nil), s.Min...), append([]byte(nil), s.Max...)
-	return s
 }
 
 func isDictionary(enc int) bool { return enc == encRLEDictionary || enc == encPlainDictionary }

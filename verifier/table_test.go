@@ -66,7 +66,7 @@ func TestLeakMatrix(t *testing.T) {
 		{name: "string bounds", version: "2", props: iceberg.Properties{"write.metadata.metrics.default": "full"},
 			plant: func(l *lake) { l.append(1042, 1050); l.replace(1050) }, match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: ManifestBounds, not: LiveRows},
 		{name: "partition values, ranges and paths", version: "2", spec: &region, plant: func(l *lake) { l.append(1041, 1042) },
-			match: byID, want: PartitionValues + ", " + Paths, not: Orphans},
+			match: byID, want: PartitionValues + ", " + ListSummaries + ", " + Paths, not: Orphans},
 		{name: "orphan", version: "2", plant: func(l *lake) {
 			l.append(ids(1000, 1100)...)
 			raw, err := os.ReadFile(strings.TrimPrefix(l.files()[0].FilePath(), "file://"))
