@@ -115,6 +115,10 @@ func (d *dictionary) wiped() (values [][]byte, changed bool) {
 	for n > 0 && d.dead(n-1) {
 		n--
 	}
+	if n == 0 && d.view.n > 0 {
+		// No page is left that refers to it. Some readers fail on an empty one.
+		return [][]byte{d.neutral()}, true
+	}
 	changed = n != d.view.n
 	for i := 0; i < n && !changed; i++ {
 		changed = d.dead(i)
@@ -136,6 +140,14 @@ func (d *dictionary) wiped() (values [][]byte, changed bool) {
 		values[i] = last
 	}
 	return values, true
+}
+
+// neutral is a value that says nothing.
+func (d *dictionary) neutral() []byte {
+	if d.entries.Type == format.ByteArray {
+		return nil
+	}
+	return make([]byte, d.view.width)
 }
 
 // rebuilt returns the bytes of the new dictionary page, nil when the old page stays.

@@ -8,6 +8,11 @@ import (
 // emitGroup writes a row group: its chunks, lineage columns, bloom filters,
 // and its metadata into the new footer.
 func (e *engine) emitGroup(g *groupJob) error {
+	if leaks.gaps && g.src.Index == 0 {
+		if err := e.sink.copyRange(4, g.src.Meta.Columns[0].MetaData.DataPageOffset-4); err != nil {
+			return err
+		}
+	}
 	start := e.sink.pos
 	out := outGroup{meta: g.meta}
 	var compressed, uncompressed, first int64
@@ -169,12 +174,6 @@ func (e *engine) keepIndex(c *chunkJob) error {
 	p := pendingIndex{group: len(e.out), column: c.col.Index, offset: x.Append(nil)}
 	if ci := c.fin.columnIndex; ci != nil {
 		p.columnIndex = ci.Append(nil)
-	}
-	if leaks.index && c.src.HasPageIndex() {
-		p.columnIndex = make([]byte, c.src.Entry.ColumnIndexLength)
-		if err := readFull(e.in, p.columnIndex, c.src.Entry.ColumnIndexOffset); err != nil {
-			return err
-		}
 	}
 	e.index = append(e.index, p)
 	c.table.pages = nil

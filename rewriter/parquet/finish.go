@@ -121,7 +121,7 @@ func (c *chunkJob) finishStatistics() error {
 	f := c.fin
 	old, hasOld := c.chunkBounds()
 	nulls, hasNulls := c.stats.Int(statNulls)
-	ch := statChange{gone: f.gone, literals: f.literals, values: 1}
+	ch := statChange{gone: f.gone, literals: f.literals, values: 1, leak: leaks.chunkStats}
 	if hasNulls {
 		ch.nulls = nulls + f.nulls
 		if all, _ := c.meta.Int(metaNumValues); ch.nulls >= all {
@@ -299,7 +299,7 @@ func (c *chunkJob) patchEncodingStats() error {
 // patchSizes moves the size statistics by what changed.
 func (c *chunkJob) patchSizes() error {
 	s, err := c.meta.Struct(metaSizeStatistics)
-	if err != nil || s == nil || leaks.sizes {
+	if err != nil || s == nil {
 		return err
 	}
 	if n, ok := s.Int(1); ok {

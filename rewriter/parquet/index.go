@@ -129,7 +129,7 @@ func (b *indexBuilder) page(i int) bool {
 		return true
 	}
 	old, _ := c.columnIndexBounds(i)
-	ch := statChange{gone: r.gone, stay: r.stay, stayKnown: r.stayKnown, literals: r.literals, values: r.after.values}
+	ch := statChange{gone: r.gone, stay: r.stay, stayKnown: r.stayKnown, literals: r.literals, values: r.after.values, leak: leaks.columnIndex}
 	lo, okLo := c.newBound(old.min, true, ch, false)
 	hi, okHi := c.newBound(old.max, true, ch, true)
 	if !okLo || !okHi || c.table.column.NullPages[i] {

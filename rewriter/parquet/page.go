@@ -152,9 +152,7 @@ func (j *pageJob) decode(s *scratch) (d decoded, err error) {
 		d.def = s.def
 		d.values = bytes.Count(d.def, []byte{byte(col.MaxDef)})
 	}
-	if h.Type == format.DataPageV2 && d.values != d.n-int(h.NumNulls) {
-		return d, corrupt("page's null count differs from its levels'")
-	}
+	// num_nulls of v2 pages is not trusted: some writers leave it 0 without statistics.
 	d.view, d.vals, err = j.values(d.body.Values, d.values, &s.vals, &s.starts)
 	return d, err
 }
@@ -303,7 +301,7 @@ func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
 	s.plain = buf
 	var body []byte
 	switch {
-	case j.chunk.codec.kind == format.Uncompressed || v2 && j.page.Header.ValuesUncompressed:
+	case j.chunk.codec.kind == format.Uncompressed || v2 && (j.page.Header.ValuesUncompressed || len(buf) == levels):
 		body = bytes.Clone(buf)
 	case v2:
 		if s.first, err = j.chunk.codec.compress(s.first, buf[levels:]); err != nil {
@@ -383,6 +381,9 @@ func (j *pageJob) patchHeader(e *pageEdit, uncompressed int, body []byte, repLen
 		p.SetInt(3, thriftpatch.I32, int64(e.rows))
 		p.SetInt(5, thriftpatch.I32, int64(defLen))
 		p.SetInt(6, thriftpatch.I32, int64(repLen))
+		if uncompressed == repLen+defLen && j.chunk.codec.kind != format.Uncompressed {
+			p.SetBool(7, false) // nothing to compress: some readers fail on the codec's empty frame
+		}
 	} else {
 		// Levels are always written as RLE; BIT_PACKED is deprecated.
 		if e.def != nil {
@@ -398,7 +399,7 @@ func (j *pageJob) patchHeader(e *pageEdit, uncompressed int, body []byte, repLen
 	}
 	if st != nil {
 		j.chunk.patchStatistics(st, statChange{gone: j.res.gone, stay: j.res.stay, stayKnown: j.res.stayKnown,
-			literals: j.res.literals, nulls: int64(j.res.after.nulls()), values: j.res.after.values})
+			literals: j.res.literals, nulls: int64(j.res.after.nulls()), values: j.res.after.values, leak: leaks.pageStats})
 		p.SetStruct(statistics, st)
 	}
 	h.SetStruct(part, p)

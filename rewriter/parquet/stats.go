@@ -27,6 +27,7 @@ type statChange struct {
 	literals  bool // new values came in
 	nulls     int64
 	values    int // non-null values after the edit
+	leak      bool
 }
 
 // patchStatistics makes statistics true again and free of what is gone.
@@ -104,7 +105,7 @@ func (c *chunkJob) newBound(stored []byte, has bool, ch statChange, isMax bool) 
 	if ch.values == 0 || c.order == orderNone {
 		return nil, false
 	}
-	if leaks.stats {
+	if ch.leak {
 		return stored, true
 	}
 	derived := derivedMin(c.order, stored, ch.gone.min)
@@ -123,5 +124,5 @@ func (c *chunkJob) newBound(stored []byte, has bool, ch statChange, isMax bool) 
 	return b, b != nil
 }
 
-// leaks switches single wipes off, so that tests can show that they notice.
-var leaks struct{ stats, dictionary, index, bloom, sizes bool }
+// leaks switches single wipes off, so that tests can show that they would notice.
+var leaks struct{ pageStats, chunkStats, columnIndex, dictionary, bloom, gaps bool }
