@@ -153,12 +153,13 @@ func (j *pageJob) decode(s *scratch) (d decoded, err error) {
 		d.values = bytes.Count(d.def, []byte{byte(col.MaxDef)})
 	}
 	// num_nulls of v2 pages is not trusted: some writers leave it 0 without statistics.
-	d.view, d.vals, err = j.values(d.body.Values, d.values, &s.vals, &s.starts)
+	d.view, d.vals, err = j.values(d.body.Values, d.values, false, &s.vals, &s.starts)
 	return d, err
 }
 
 // values opens a value section: PLAIN where it lies, everything else decoded.
-func (j *pageJob) values(src []byte, n int, vals *pq.Values, starts *[]uint32) (view, *pq.Values, error) {
+// The indexes of an edited one may be those of entries that are appended.
+func (j *pageJob) values(src []byte, n int, edited bool, vals *pq.Values, starts *[]uint32) (view, *pq.Values, error) {
 	h, col := &j.page.Header, j.chunk.col
 	if h.Encoding == format.Plain && col.Type != format.Boolean {
 		v, err := plainView(col, src, n, *starts)
@@ -173,6 +174,9 @@ func (j *pageJob) values(src []byte, n int, vals *pq.Values, starts *[]uint32) (
 	var entries *pq.Values
 	if h.UsesDictionary() {
 		entries = j.chunk.dict.entries
+		if edited {
+			entries = &pq.Values{Type: entries.Type, N: j.chunk.dict.size()}
+		}
 	}
 	if err := vals.DecodeValues(src, h.Encoding, col, entries, n); err != nil {
 		return view{}, nil, err

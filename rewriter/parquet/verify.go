@@ -44,7 +44,7 @@ func (j *pageJob) verify(s *scratch, d *decoded, e *pageEdit) error {
 			return ErrCheck
 		}
 	}
-	out, _, err := j.values(body.Values, e.list.n, &s.vals2, &s.two)
+	out, _, err := j.values(body.Values, e.list.n, true, &s.vals2, &s.two)
 	if err != nil {
 		return err
 	}
