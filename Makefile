@@ -17,7 +17,6 @@ export CGO_ENABLED := 0
 
 # Pinned tools, installed into $(TOOLS) by the go command.
 GOLANGCI_VERSION := v2.15.0
-VERSITYGW_VERSION := v1.8.0
 
 .PHONY: help
 help: ## List the targets
@@ -75,8 +74,9 @@ fuzz: ## Run every fuzz target for FUZZTIME
 	  done; done
 
 .PHONY: interop
-interop: build ## Other engines and servers: PyIceberg, Spark, DuckDB, Nessie, PostgreSQL, S3
-	interop/run
+interop: ## Other engines and servers: PyIceberg, Spark, DuckDB, Nessie, PostgreSQL, S3
+	interop/setup.sh
+	$(GO) test -tags interop -count 1 -timeout 40m ./interop/...
 
 .PHONY: bench
 bench: ## Benchmarks of this machine's Go code

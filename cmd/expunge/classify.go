@@ -7,6 +7,7 @@ import (
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/jobs"
+	"github.com/expunge/expunge/jobs/filetool"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -34,6 +35,10 @@ func classify(err error) (int, string) {
 		return cli.ExitUsage, "expunge runs lists the runs of a state bucket; --state or --job says which bucket"
 	case errors.Is(err, keyset.ErrEmpty):
 		return cli.ExitError, "set allow_empty: true where an empty keyset is normal"
+	case errors.Is(err, filetool.ErrKeys):
+		return cli.ExitUsage, "expunge file inspect FILE lists the columns"
+	case errors.Is(err, storage.ErrExists):
+		return cli.ExitError, "nothing is overwritten: choose another name or remove the file"
 	case errors.Is(err, storage.ErrScheme):
 		return cli.ExitUsage, "paths are local, s3://, gs:// or abfss://"
 	case errors.Is(err, warehouse.ErrNotFound):

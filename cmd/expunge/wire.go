@@ -19,6 +19,7 @@ func backend() cli.Backend {
 	}
 	bindJobs(&b)
 	bindManifests(&b)
+	bindFile(&b)
 	return b
 }
 

@@ -10,6 +10,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/storage"
@@ -23,6 +26,12 @@ import (
 
 // ErrKeys: the keys or columns cannot be used as given.
 var ErrKeys = errors.New("keys or columns cannot be used")
+
+// keysError is an error that is ErrKeys too, without saying so twice.
+type keysError struct{ error }
+
+func (keysError) Is(target error) bool { return target == ErrKeys }
+func (e keysError) Unwrap() error      { return e.error }
 
 // Request names a file and what to look for in it.
 type Request struct {
@@ -56,6 +65,7 @@ type opened struct {
 	file   *pq.File
 	keys   *keyset.Set
 	refs   []pq.Ref
+	paths  [][]string // logical paths of the same columns, as the verifier knows them
 }
 
 // open resolves the columns and loads the keys. A column that the file does not
@@ -78,17 +88,13 @@ func (o *opened) bind(ctx context.Context, store storage.Store, r Request) (err 
 		return fmt.Errorf("read footer: %w", err)
 	}
 	if len(r.Types) > 0 && len(r.Types) != len(r.Columns) || len(r.Columns) == 0 {
-		return fmt.Errorf("%d types for %d columns: %w", len(r.Types), len(r.Columns), ErrKeys)
+		return keysError{fmt.Errorf("%d types for %d columns", len(r.Types), len(r.Columns))}
 	}
 	spec := keyset.Spec{Name: "keys", Sources: []string{r.Keys}, Format: r.Format}
 	for i, name := range r.Columns {
-		path, err := pq.ParsePath(name)
+		col, path, err := resolve(o.file, name)
 		if err != nil {
-			return fmt.Errorf("column %s: %w: %w", name, err, ErrKeys)
-		}
-		col, err := o.file.Schema.Resolve(pq.Ref{Path: path})
-		if err != nil {
-			return fmt.Errorf("column %s: %w: %w", name, err, ErrKeys)
+			return err
 		}
 		text := ""
 		if len(r.Types) > 0 {
@@ -98,7 +104,8 @@ func (o *opened) bind(ctx context.Context, store storage.Store, r Request) (err 
 		if err != nil {
 			return fmt.Errorf("column %s: %w", name, err)
 		}
-		o.refs = append(o.refs, pq.Ref{Path: path})
+		o.refs = append(o.refs, pq.Ref{Path: col.Path})
+		o.paths = append(o.paths, logicalPath(col.Node))
 		spec.Schema = append(spec.Schema, keyset.Part{Name: path[len(path)-1], Type: t})
 		spec.Columns = append(spec.Columns, sourceColumn(r, i, path[len(path)-1]))
 	}
@@ -106,6 +113,41 @@ func (o *opened) bind(ctx context.Context, store storage.Store, r Request) (err 
 		return fmt.Errorf("load keys: %w", err)
 	}
 	return nil
+}
+
+func resolve(f *pq.File, name string) (*pq.Column, []string, error) {
+	path, err := pq.ParsePath(name)
+	if err != nil {
+		return nil, nil, keysError{err}
+	}
+	col, err := f.Schema.Resolve(pq.Ref{Path: path})
+	if err != nil {
+		return nil, nil, keysError{fmt.Errorf("column %w", err)}
+	}
+	return col, path, nil
+}
+
+// logicalPath is a leaf's path without the groups that only encode lists and
+// maps (LogicalTypes.md, Nested Types): a.list.item.b is a.element.b.
+func logicalPath(n *pq.Node) []string {
+	if n.Parent == nil {
+		return nil
+	}
+	above := logicalPath(n.Parent)
+	switch p, gp := n.Parent, n.Parent.Parent; {
+	case p.IsMap(): // the repeated key_value group
+		return above
+	case gp != nil && gp.IsMap():
+		return append(above, []string{"key", "value"}[min(slices.Index(p.Children, n), 1)])
+	case p.IsList():
+		if n.Column != nil || len(n.Children) != 1 || n.Name == "array" || n.Name == p.Name+"_tuple" {
+			return append(above, "element") // two levels: the repeated node is the element
+		}
+		return above
+	case gp != nil && gp.IsList() && p.Repetition == format.Repeated && len(p.Children) == 1 && p.Name != "array" && p.Name != gp.Name+"_tuple":
+		return append(above, "element")
+	}
+	return append(above, n.Name)
 }
 
 // sourceColumn names the key source's column: by position where a format has
@@ -122,7 +164,7 @@ func typeOf(col *pq.Column, text string) (keyset.Type, error) {
 	if text != "" {
 		t, err := keyset.ParseType(text)
 		if err != nil {
-			return t, fmt.Errorf("%w: %w", err, ErrKeys)
+			return t, keysError{err}
 		}
 		return t, nil
 	}
@@ -148,7 +190,7 @@ func typeOf(col *pq.Column, text string) (keyset.Type, error) {
 			return keyset.Type{Kind: keyset.KindInt64}, nil
 		case keyset.PhysBytes, keyset.PhysFixed:
 			// Bytes without an annotation are text in older files and anything in others.
-			return keyset.Type{}, fmt.Errorf("bytes without a logical type: say which with a key type, string or binary: %w", ErrKeys)
+			return keyset.Type{}, keysError{errors.New("bytes without a logical type: name the key type, string or binary")}
 		}
 	}
 	return keyset.Type{}, fmt.Errorf("the column's type cannot be a key: %w", keyset.ErrType)
@@ -195,8 +237,8 @@ func Check(ctx context.Context, store storage.Store, r Request) (*verifier.FileR
 	}
 	defer in.object.Close()
 	bound := warehouse.BoundMatch{Keys: in.keys}
-	for _, ref := range in.refs {
-		bound.Columns = append(bound.Columns, warehouse.ColumnRef{Path: ref.Path})
+	for _, path := range in.paths {
+		bound.Columns = append(bound.Columns, warehouse.ColumnRef{Path: path})
 	}
 	return verifier.CheckFile(ctx, in.object, in.object.Info().Size, r.Input, []warehouse.BoundMatch{bound}, verifier.FileOptions{AllColumns: true})
 }

@@ -2,6 +2,7 @@ package filetool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -62,13 +63,9 @@ func selectColumns(f *pq.File, names []string) ([]*pq.Column, error) {
 	}
 	var out []*pq.Column
 	for _, name := range names {
-		path, err := pq.ParsePath(name)
+		col, _, err := resolve(f, name)
 		if err != nil {
-			return nil, fmt.Errorf("column %s: %w: %w", name, err, ErrKeys)
-		}
-		col, err := f.Schema.Resolve(pq.Ref{Path: path})
-		if err != nil {
-			return nil, fmt.Errorf("column %s: %w: %w", name, err, ErrKeys)
+			return nil, err
 		}
 		out = append(out, col)
 	}
@@ -131,7 +128,7 @@ func walkChunk(ctx context.Context, c *pq.Chunk, detailed bool, out *Section) (p
 	defer r.Close()
 	for {
 		p, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return pages, dictionary, nil
 		}
 		if err != nil {
@@ -161,8 +158,6 @@ func typeName(c *pq.Column) string {
 		if s, ok := l.(fmt.Stringer); ok {
 			name += " " + s.String()
 		}
-	} else if t, ok := c.Converted(); ok {
-		name += " " + t.String()
 	}
 	if c.MaxRep > 0 {
 		name += " repeated"

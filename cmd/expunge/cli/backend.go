@@ -469,7 +469,18 @@ type FileResponse struct {
 	Size         int64          `json:"size"`
 	SHA256       string         `json:"sha256,omitempty"`
 	Surfaces     []Surface      `json:"surfaces,omitempty"`
-	Sections     []TableSection `json:"-"` // inspect
+	Findings     []FileFinding  `json:"findings,omitempty"` // check
+	Empty        bool           `json:"empty,omitempty"`    // every row was erased: no file was written
+	Sections     []TableSection `json:"-"`                  // inspect
+}
+
+// FileFinding is one thing that expunge file check found. It names a column, never a value.
+type FileFinding struct {
+	Surface   string `json:"surface"`
+	Column    string `json:"column,omitempty"`
+	Count     int64  `json:"count"`
+	What      string `json:"what"`
+	Certainty string `json:"certainty"` // "certain", "possible"
 }
 
 // TableSection is a table to print: a title, a head and rows.

@@ -370,6 +370,10 @@ func (r *FileResponse) text(p *printer) {
 	if len(r.Sections) > 0 {
 		return
 	}
+	if r.Empty {
+		p.line("Every one of the %s is erased: no file was written.", count(r.Rows, "row"))
+		return
+	}
 	if r.Output != "" {
 		p.field("Erased", "%s of %s", count(r.Erased, "row"), number(r.Rows))
 		p.field("Moved", "%s read, %s copied as they were, %s encoded anew", bytesOf(r.BytesRead), bytesOf(r.BytesCopied), bytesOf(r.BytesEncoded))
@@ -389,6 +393,14 @@ func (r *FileResponse) text(p *printer) {
 		rows[i] = []string{s.Name, number(s.Checked), number(s.Residue), s.Detail}
 	}
 	p.table([]string{"SURFACE", ">CHECKED", ">FOUND", ""}, rows)
+	findings := make([][]string, len(r.Findings))
+	for i, f := range r.Findings {
+		findings[i] = []string{f.Certainty, f.Surface, f.Column, number(f.Count), f.What}
+	}
+	if len(findings) > 0 {
+		p.line("")
+		p.table([]string{"FINDING", "SURFACE", "COLUMN", ">COUNT", ""}, findings)
+	}
 	if r.Found > 0 {
 		p.line("\nA key is still stored in %s.", count(r.Found, "place"))
 		return
