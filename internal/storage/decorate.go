@@ -361,6 +361,9 @@ func (w *decoratedWriter) Resumable() bool {
 	return ok && r.Resumable()
 }
 
+// Spliced says what the writer below says.
+func (w *decoratedWriter) Spliced() (int64, string) { return Spliced(w.inner) }
+
 // parts counts the requests that writing n more bytes costs.
 func (w *decoratedWriter) parts(n int64) int {
 	before := w.written / partBytes

@@ -192,3 +192,17 @@ func GetRetention(ctx context.Context, s Store, path string) (Retention, error) 
 	}
 	return Retention{}, NewError("read retention", path, ErrUnsupported, "", nil)
 }
+
+// Splicer is an optional interface of a Writer: how many bytes were copied
+// inside the store, and, if it would not copy more, why.
+type Splicer interface {
+	Spliced() (copied int64, refused string)
+}
+
+// Spliced asks a Writer, through its decorators; it is final after Close.
+func Spliced(w Writer) (copied int64, refused string) {
+	if s, ok := w.(Splicer); ok {
+		return s.Spliced()
+	}
+	return 0, "the store copies whole objects only"
+}

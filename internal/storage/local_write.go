@@ -21,6 +21,7 @@ type localWriter struct {
 	temp   string
 	f      *os.File
 	o      CreateOptions
+	copied int64
 	closed bool
 	err    error // the result of Close, for callers that close twice
 }
@@ -128,9 +129,13 @@ func (w *localWriter) CopyRange(src Object, off, n int64) error {
 			return wrapErr("copy range", w.path, io.ErrUnexpectedEOF)
 		}
 		off, n = off+m, n-m
+		w.copied += m
 	}
 	return nil
 }
+
+// Spliced says how many bytes the kernel copied.
+func (w *localWriter) Spliced() (int64, string) { return w.copied, "" }
 
 // copyPlain is copyFileRange by reading and writing.
 func copyPlain(dst, src *os.File, off, n int64) (int64, error) {

@@ -204,7 +204,7 @@ func TestSpliceCopiesInsideTheStore(t *testing.T) {
 	if moved > 11<<20 || s.copies.Load() < 30<<20 {
 		t.Errorf("moved %d bytes, copied %d", moved, s.copies.Load())
 	}
-	if copied, refused := w.(*writer).Spliced(); copied != s.copies.Load() || refused != "" {
+	if copied, refused := storage.Spliced(w); copied != s.copies.Load() || refused != "" {
 		t.Errorf("writer says %d %q", copied, refused)
 	}
 }
@@ -235,7 +235,7 @@ func TestSpliceFallsBackWhereTheStoreCannot(t *testing.T) {
 	if err != nil || !bytes.Equal(got, data) {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
-	if _, refused := w.(*writer).Spliced(); refused == "" {
+	if _, refused := storage.Spliced(w); refused == "" {
 		t.Error("the fall-back is not named")
 	}
 }
