@@ -182,3 +182,19 @@ func (p Props) Reveal() (map[string]string, error) {
 
 // Get returns the value of a property that is no secret.
 func (p Props) Get(name string) string { return p[name].String() }
+
+// Written returns the properties as a job file may hold them: references as
+// they are, and in place of a literal secret a reference to an environment
+// variable named after prefix and property.
+func (p Props) Written(prefix string) map[string]string {
+	out := make(map[string]string, len(p))
+	for name, s := range p {
+		out[name] = s.text
+		if s.literalSecret(name) {
+			out[name] = "${env:" + strings.ToUpper(envForm.ReplaceAllString(prefix+"_"+name, "_")) + "}"
+		}
+	}
+	return out
+}
+
+var envForm = regexp.MustCompile(`[^a-zA-Z0-9]+`)

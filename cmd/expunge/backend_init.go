@@ -4,17 +4,17 @@ import (
 	"context"
 
 	"github.com/expunge/expunge/cmd/expunge/cli"
-	"github.com/expunge/expunge/jobs"
+	"github.com/expunge/expunge/jobs/draft"
 )
 
-func draft(ctx context.Context, _ cli.Env, r cli.InitRequest) (*cli.InitResponse, error) {
-	yaml, tables, err := jobs.Draft(ctx, jobs.DraftRequest{Name: r.Name, Catalog: r.Catalog, Props: r.Props, Tables: r.Tables, Column: r.Column, Keys: r.Keys})
-	resp := &cli.InitResponse{YAML: yaml}
-	for _, t := range tables {
-		resp.Tables = append(resp.Tables, cli.InitTable{Table: t.Table, Column: t.Column, Type: t.Type, Reason: t.Reason})
-	}
+func initJob(ctx context.Context, _ cli.Env, r cli.InitRequest) (*cli.InitResponse, error) {
+	d, err := draft.New(ctx, draft.Request{Name: r.Name, Catalog: r.Catalog, Props: r.Props, Tables: r.Tables, Column: r.Column, Keys: r.Keys})
 	if err != nil {
 		return nil, err
 	}
-	return resp, nil
+	out := &cli.InitResponse{YAML: d.YAML}
+	for _, t := range d.Tables {
+		out.Tables = append(out.Tables, cli.InitTable{Table: t.Name, Column: t.Column, Type: t.Type, Reason: t.Reason})
+	}
+	return out, nil
 }

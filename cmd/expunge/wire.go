@@ -14,6 +14,7 @@ var release = ""
 func backend() cli.Backend {
 	b := cli.Backend{
 		Demo:     runDemo,
+		Init:     initJob,
 		Classify: classify,
 		Version:  version,
 	}
