@@ -233,6 +233,62 @@ func holdLease() {
 	time.Sleep(time.Minute)
 }
 
+// contend is the body of a child process: it takes the lease five times, and
+// each time expects to be alone.
+func contend(root string) error {
+	ctx := context.Background()
+	s, err := Open(ctx, storage.New(nil), root+"/state")
+	if err != nil {
+		return err
+	}
+	for done := 0; done < 5; {
+		l, err := s.Acquire(ctx, "x", fmt.Sprint(os.Getpid()), 5*time.Second)
+		if errors.Is(err, ErrLeaseHeld) {
+			time.Sleep(2 * time.Millisecond)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		inside, err := os.OpenFile(root+"/inside", os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return fmt.Errorf("two processes hold the lease: %w", err)
+		}
+		inside.Close()
+		time.Sleep(3 * time.Millisecond)
+		if err := errors.Join(l.Check(ctx), os.Remove(root+"/inside"), l.Release(ctx)); err != nil {
+			return err
+		}
+		done++
+	}
+	return nil
+}
+
+func TestContendingProcessesHoldTheLeaseOneByOne(t *testing.T) {
+	root := t.TempDir()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			child := exec.Command(os.Args[0])
+			child.Env = append(os.Environ(), "EXPUNGE_TEST_CONTEND="+root)
+			if out, err := child.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v", out, err)
+			}
+		})
+	}
+	wg.Wait()
+	l, err := openOn(t, storage.New(nil), root+"/state").Acquire(t.Context(), "x", "last", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Epoch() != 21 {
+		t.Errorf("epoch is %d after 20 holders", l.Epoch())
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestKilledHolderLosesTheLeaseWithinItsTime(t *testing.T) {
 	root := t.TempDir()
 	child := exec.Command(os.Args[0])

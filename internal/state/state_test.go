@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		holdLease()
 		return
 	}
+	if root := os.Getenv("EXPUNGE_TEST_CONTEND"); root != "" {
+		if err := contend(root); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -24,6 +24,15 @@ func crash(n int64, action storage.Action) *storage.Faults {
 	}}
 }
 
+// somewhere is a fresh place for a run: mostly in memory, every fifth on disk,
+// where each write waits for the disk.
+func somewhere(t *testing.T, n int64) (storage.Store, string) {
+	if n%5 == 0 {
+		return storage.New(nil), t.TempDir()
+	}
+	return storage.NewMem(), "mem://b/state"
+}
+
 // acknowledged is what a process was told is durable.
 type acknowledged struct {
 	run    bool
@@ -87,7 +96,7 @@ func TestCrashAtAnyOperationThenResume(t *testing.T) {
 	}
 	for n := int64(1); n <= total; n++ {
 		for _, action := range []storage.Action{storage.FailBefore, storage.FailAfter, storage.Truncate} {
-			root := t.TempDir()
+			plain, root := somewhere(t, n)
 			ack, err := work(t.Context(), storage.WithFaults(plain, crash(n, action)), root)
 			if err == nil && n < total {
 				t.Fatalf("operation %d did not fail", n)
@@ -170,7 +179,7 @@ func TestTransientFaultsAreRiddenOut(t *testing.T) {
 	}
 	for n := int64(1); n <= counting.Count(); n++ {
 		for _, action := range []storage.Action{storage.FailBefore, storage.FailAfter} {
-			root := t.TempDir()
+			plain, root := somewhere(t, n)
 			store := storage.WithRetry(storage.WithFaults(plain, storage.At(n, storage.Fault{Action: action})), policy)
 			for try := 0; ; try++ {
 				_, err := work(t.Context(), store, root)
