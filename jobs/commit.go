@@ -40,8 +40,10 @@ func (r *Run) checkLimits(ctx context.Context) error {
 	if !errors.As(err, &le) || r.opts.DryRun {
 		return err
 	}
-	if cerr := r.cleanAttempts(ctx, nil); cerr != nil {
-		return errors.Join(err, cerr)
+	for _, t := range r.targets {
+		if cerr := r.cleanTarget(ctx, t, ignoreRemovals); cerr != nil {
+			return errors.Join(err, cerr)
+		}
 	}
 	if nerr := r.note(ctx, evStopped, "", stopRecord{Limit: le.Limit, Slot: le.Slot, Text: le.text}); nerr != nil {
 		return errors.Join(err, nerr)
@@ -218,15 +220,12 @@ func (r *Run) rescan(ctx context.Context, t *boundTarget, tasks []warehouse.Task
 	return out, nil
 }
 
-// cleanAttempts removes files under the run's prefix that no snapshot names.
-func (r *Run) cleanAttempts(ctx context.Context, record func(context.Context, warehouse.PhysicalDelete) error) error {
-	if record == nil {
-		record = func(context.Context, warehouse.PhysicalDelete) error { return nil }
-	}
-	for _, t := range r.targets {
-		if _, err := t.target.CleanAttempts(ctx, r.ID(), record); err != nil {
-			return fmt.Errorf("remove unused files of %s: %w", t.name, err)
-		}
+// cleanTarget removes the run's files under a target that no snapshot names.
+func (r *Run) cleanTarget(ctx context.Context, t *boundTarget, record func(context.Context, warehouse.PhysicalDelete) error) error {
+	if _, err := t.target.CleanAttempts(ctx, r.ID(), record); err != nil {
+		return fmt.Errorf("remove unused files of %s: %w", t.name, err)
 	}
 	return nil
 }
+
+func ignoreRemovals(context.Context, warehouse.PhysicalDelete) error { return nil }

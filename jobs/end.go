@@ -12,6 +12,12 @@ import (
 // journal says, and a verification that failed is an error all the same.
 func (r *Run) end(ctx context.Context) error {
 	if r.progress.ended == nil {
+		// What was written for a target that was then left as it was is of no use.
+		for _, slot := range sortedKeys(r.progress.failed) {
+			if err := r.cleanTarget(ctx, r.targets[slot], ignoreRemovals); err != nil {
+				return err
+			}
+		}
 		rec := endRecord{Time: clock.Now(ctx)}
 		if len(r.progress.committedSlots()) > 0 && r.job.cfg.Grace > 0 {
 			rec.PurgeDue = r.purgeDue()

@@ -20,6 +20,9 @@ func (r *Run) execute(ctx context.Context) (_ *Summary, err error) {
 			return nil, err
 		}
 	}
+	if r.finished() {
+		return r.summary(ctx)
+	}
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -33,6 +36,11 @@ func (r *Run) execute(ctx context.Context) (_ *Summary, err error) {
 		return nil, err
 	}
 	return r.summary(ctx)
+}
+
+// finished says whether nothing is left to do but to say how it ended.
+func (r *Run) finished() bool {
+	return r.progress.ended != nil && r.progress.closed && len(r.progress.failed) == 0
 }
 
 // prepare does everything that comes before the first write to a target: load,

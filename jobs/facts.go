@@ -34,17 +34,17 @@ func (r *Run) targetFacts(m *manifests.Manifest, t *boundTarget, kind manifests.
 	if c, ok := p.committed[t.slot]; ok {
 		r.commitFacts(&mt, m, c)
 	}
+	if kind == manifests.KindRun {
+		r.verifyFacts(m, t.name, t.slot)
+	} else {
+		m.Verification.Mode = r.job.cfg.Verify.Mode
+	}
 	if pu, ok := p.purged[t.slot]; ok && kind != manifests.KindRestore {
 		r.purgeFacts(&mt, m, t.name, pu, kind)
 	}
 	if rev, ok := p.reverted[t.slot]; ok && kind == manifests.KindRestore {
 		mt.Status, mt.After = manifests.TargetRestored, version(rev.After)
 		mt.RowsReturned = rev.RowsErased
-	}
-	if kind == manifests.KindRun {
-		r.verifyFacts(m, t.name, t.slot)
-	} else {
-		m.Verification.Mode = r.job.cfg.Verify.Mode
 	}
 	m.Targets = append(m.Targets, mt)
 }

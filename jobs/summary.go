@@ -18,7 +18,8 @@ type Summary struct {
 	Job          string
 	DryRun       bool
 	Resumed      bool
-	Outcome      string // manifests.Result; "" for a dry run
+	Outcome      string   // manifests.Result; "" for a dry run
+	Reasons      []string // clauses of the outcome's rule
 	PendingUntil time.Time
 	Keysets      []KeysetSummary
 	Targets      []TargetSummary
@@ -153,8 +154,8 @@ func (r *Run) planSummary(context.Context) (*PlanSummary, error) {
 func (r *Run) summary(ctx context.Context) (*Summary, error) {
 	s := &Summary{RunID: r.ID(), Job: r.job.cfg.Name, DryRun: r.opts.DryRun, Resumed: r.resumed,
 		Keysets: r.keysetSummaries(), Excluded: r.excluded, Started: r.frozen.Started, Ended: r.progress.last}
-	for _, t := range r.targets {
-		s.Targets = append(s.Targets, r.targetSummary(t))
+	for _, pt := range r.progress.planned.Targets {
+		s.Targets = append(s.Targets, r.targetSummary(pt))
 	}
 	for _, slot := range sortedKeys(r.progress.purged) {
 		if s.Purged == nil {
@@ -172,24 +173,24 @@ func (r *Run) summary(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Verification = &m.Verification
+	s.Verification, s.Reasons = &m.Verification, m.Outcome.Reasons
 	if m.Outcome.Pending != nil {
 		s.PendingUntil = *m.Outcome.Pending
 	}
 	return s, nil
 }
 
-func (r *Run) targetSummary(t *boundTarget) TargetSummary {
-	sum := r.progress.totals(t.slot)
-	out := TargetSummary{Name: t.name, Status: manifests.TargetUntouched, Plan: r.progress.planned.Targets[t.slot].Plan,
+func (r *Run) targetSummary(pt planTarget) TargetSummary {
+	sum := r.progress.totals(pt.Slot)
+	out := TargetSummary{Name: pt.Name, Status: manifests.TargetUntouched, Plan: pt.Plan,
 		Scan: TargetScan{Files: sum.Files, Clean: sum.Clean, Rewritten: sum.Rewritten, Dropped: sum.Dropped, Failed: sum.Failed,
 			LeftAlone: sum.LeftAlone, Erased: sum.Erased, BytesRead: sum.BytesRead, Copied: sum.Copied, Encoded: sum.Encoded}}
-	if c, ok := r.progress.committed[t.slot]; ok {
+	if c, ok := r.progress.committed[pt.Slot]; ok {
 		out.Committed, out.Status = &c.Committed, manifests.TargetDone
 		if c.NoChange {
 			out.Status = manifests.TargetClean
 		}
-	} else if f, ok := r.progress.failed[t.slot]; ok {
+	} else if f, ok := r.progress.failed[pt.Slot]; ok {
 		out.Status, out.Reason = manifests.TargetFailed, f.Text
 	} else if r.progress.stopped != nil {
 		out.Status, out.Reason = manifests.TargetStopped, r.progress.stopped.Limit

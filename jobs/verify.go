@@ -68,7 +68,12 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	if err != nil {
 		return nil, fmt.Errorf("describe: %w", err)
 	}
-	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, r.verifyOptions(written))
+	o := r.verifyOptions(written)
+	// Where no purge follows at once, history and metadata are looked at now:
+	// what they hold within the grace belongs in the manifest.
+	now := c.NoChange || r.job.cfg.Grace > 0
+	o.Metadata, o.Orphans = now, now
+	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, o)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +87,6 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 func (r *Run) verifyOptions(written map[uint64]bool) verifier.Options {
 	v := r.job.cfg.Verify
 	o := verifier.Options{Mode: v.Mode, Workers: r.job.workers(), Files: true, Seed: r.seed()}
-	// Where the purge comes later, history and metadata are looked at now as
-	// well: what they hold within the grace belongs in the manifest.
-	o.Metadata, o.Orphans = r.job.cfg.Grace > 0, r.job.cfg.Grace > 0
 	if v.Mode == verifier.ModeSample {
 		o.SamplePPM = int64(v.Sample)
 	}
