@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"math/bits"
 	"time"
 )
 
@@ -154,48 +155,73 @@ func parseInt64(b []byte) (int64, bool) {
 	return int64(v), true
 }
 
-// appendUUIDText reads 8-4-4-4-12 or 32 hexadecimal digits of any case,
-// also in braces or after "urn:uuid:".
+// appendUUIDText appends what parseUUID reads.
 func appendUUIDText(dst, b []byte) ([]byte, bool) {
+	u, ok := parseUUID(b)
+	if !ok {
+		return dst, false
+	}
+	dst = binary.BigEndian.AppendUint64(dst, u[0])
+	return binary.BigEndian.AppendUint64(dst, u[1]), true
+}
+
+// parseUUID reads 8-4-4-4-12 or 32 hexadecimal digits of any case, also in
+// braces or after "urn:uuid:", as two words.
+func parseUUID(b []byte) (u [2]uint64, ok bool) {
 	switch len(b) {
 	case 38:
 		if b[0] != '{' || b[37] != '}' {
-			return dst, false
+			return u, false
 		}
 		b = b[1:37]
 	case 45:
 		if string(b[:9]) != "urn:uuid:" && string(b[:9]) != "URN:UUID:" {
-			return dst, false
+			return u, false
 		}
 		b = b[9:]
 	}
-	var out [16]byte
-	var bad byte
+	var w [4]uint64 // eight digits each
 	switch len(b) {
 	case 36:
-		bad = (b[8] ^ '-') | (b[13] ^ '-') | (b[18] ^ '-') | (b[23] ^ '-')
-		for i, at := range uuidDigits {
-			hi, lo := unhex[b[at]], unhex[b[at+1]]
-			bad |= (hi | lo) & 0xf0
-			out[i] = hi<<4 | lo&0xf
+		if (b[8]^'-')|(b[13]^'-')|(b[18]^'-')|(b[23]^'-') != 0 {
+			return u, false
 		}
+		le4 := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(b[at:])) }
+		w = [4]uint64{binary.LittleEndian.Uint64(b), le4(9) | le4(14)<<32, le4(19) | le4(24)<<32, binary.LittleEndian.Uint64(b[28:])}
 	case 32:
-		for i := range out {
-			hi, lo := unhex[b[2*i]], unhex[b[2*i+1]]
-			bad |= (hi | lo) & 0xf0
-			out[i] = hi<<4 | lo&0xf
+		for i := range w {
+			w[i] = binary.LittleEndian.Uint64(b[8*i:])
 		}
 	default:
-		return dst, false
+		return u, false
 	}
-	if bad != 0 {
-		return dst, false
+	if (notHex(w[0])|notHex(w[1])|notHex(w[2])|notHex(w[3]))&eightTops != 0 {
+		return u, false
 	}
-	return append(dst, out[:]...), true
+	return [2]uint64{fromHex(w[0])<<32 | fromHex(w[1]), fromHex(w[2])<<32 | fromHex(w[3])}, true
 }
 
-// uuidDigits is where each byte's two digits stand in the form with hyphens.
-var uuidDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
+const (
+	eightOnes = 0x0101010101010101
+	eightTops = 0x80 * eightOnes
+)
+
+// notHex has the top bit set in each byte that is no hexadecimal digit.
+func notHex(w uint64) uint64 {
+	low := w &^ eightTops // so that no sum below carries into the next byte
+	letter := low | 0x20*eightOnes
+	digit := (low + (0x80-'0')*eightOnes) &^ (low + (0x7f-'9')*eightOnes)
+	alpha := (letter + (0x80-'a')*eightOnes) &^ (letter + (0x7f-'f')*eightOnes)
+	return w | ^(digit | alpha)
+}
+
+// fromHex is the number that eight digits write, the first in the lowest byte.
+func fromHex(w uint64) uint64 {
+	d := w&(0xf*eightOnes) + 9*(w>>6&eightOnes)
+	d = (d<<4 | d>>8) & 0x00ff00ff00ff00ff
+	d = (d | d>>8) & 0x0000ffff0000ffff
+	return uint64(bits.ReverseBytes32(uint32(d | d>>16)))
+}
 
 // unhex maps a digit to its value and everything else to 0xff.
 var unhex = func() (t [256]byte) {

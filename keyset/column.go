@@ -238,6 +238,32 @@ func (b *binding) append(dst []byte, v int64, raw []byte) ([]byte, bool) {
 	return dst, false
 }
 
+// wide is append for parts whose canonical form is 16 bytes, as two words.
+func (b *binding) wide(v int64, raw []byte) ([2]uint64, bool) {
+	d := dec128From(v)
+	switch b.form {
+	case formUUIDText:
+		return parseUUID(b.rules.text(raw))
+	case formUUIDAny:
+		if len(raw) != 16 {
+			return parseUUID(b.rules.text(raw))
+		}
+		return wideOf(raw), true
+	case formUUIDRaw:
+		if len(raw) != 16 {
+			return [2]uint64{}, false
+		}
+		return wideOf(raw), true
+	case formBytDecimal:
+		var ok bool
+		if d, ok = dec128FromBytes(raw); !ok {
+			return [2]uint64{}, false
+		}
+	}
+	d, ok := d.rescale(b.scale(), b.typ.Scale)
+	return [2]uint64{uint64(d.hi) ^ signFlip, d.lo}, ok && d.fits(b.typ.Precision)
+}
+
 // appendDecimal brings a column's unscaled value to the part's scale or type,
 // exactly or not at all.
 func (b *binding) appendDecimal(dst []byte, d dec128) ([]byte, bool) {

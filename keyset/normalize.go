@@ -3,6 +3,7 @@ package keyset
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"unicode"
@@ -74,26 +75,13 @@ func (r *rules) appendString(dst, src []byte) []byte {
 		return append(dst, src...)
 	}
 	start := len(dst)
-	if isASCII(src) {
-		if r.trim {
-			src = bytes.TrimSpace(src)
-		}
-		dst = append(dst, src...)
-		switch out := dst[start:]; {
-		case r.lower:
-			for i, c := range out {
-				if 'A' <= c && c <= 'Z' {
-					out[i] = c + 'a' - 'A'
-				}
-			}
-		case r.upper:
-			for i, c := range out {
-				if 'a' <= c && c <= 'z' {
-					out[i] = c - ('a' - 'A')
-				}
-			}
-		}
-		return dst
+	trimmed := src
+	if r.trim {
+		trimmed = bytes.TrimSpace(src)
+	}
+	// Of pure ASCII only case and space change.
+	if out, ok := r.appendASCII(dst, trimmed); ok {
+		return out
 	}
 	for i, step := range r.steps {
 		if i > 0 {
@@ -113,19 +101,39 @@ func (r *rules) text(src []byte) []byte {
 	return src
 }
 
-func isASCII(b []byte) bool {
-	for len(b) >= 8 {
-		if uint64(b[0])|uint64(b[1])|uint64(b[2])|uint64(b[3])|uint64(b[4])|uint64(b[5])|uint64(b[6])|uint64(b[7]) >= utf8.RuneSelf {
-			return false
-		}
-		b = b[8:]
+// appendASCII appends src in the rules' case, eight bytes at a time; false when
+// src is not ASCII.
+func (r *rules) appendASCII(dst, src []byte) ([]byte, bool) {
+	from, flip := byte('A'), byte(0) // the first of 26 letters, and what changes their case
+	if r.lower || r.upper {
+		flip = 0x20
 	}
-	for _, c := range b {
+	if r.upper {
+		from = 'a'
+	}
+	start := len(dst)
+	dst = append(dst, src...)
+	out := dst[start:]
+	above := uint64(0x80-from) * eightOnes
+	past := uint64(0x7f-(from+25)) * eightOnes
+	for len(out) >= 8 {
+		w := binary.LittleEndian.Uint64(out)
+		if w&eightTops != 0 {
+			return dst[:start], false
+		}
+		letters := (w + above) &^ (w + past) & eightTops
+		binary.LittleEndian.PutUint64(out, w^letters>>7*uint64(flip))
+		out = out[8:]
+	}
+	for i, c := range out {
 		if c >= utf8.RuneSelf {
-			return false
+			return dst[:start], false
+		}
+		if c-from < 26 {
+			out[i] = c ^ flip
 		}
 	}
-	return true
+	return dst, true
 }
 
 // appendCase maps runes one to one. Bytes that are not UTF-8 stay as they are:

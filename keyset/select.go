@@ -3,6 +3,7 @@ package keyset
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"runtime"
 )
 
@@ -38,13 +39,23 @@ func selectInts[T int32 | int64](m *Matcher, dst []int32, vals []T) []int32 {
 	}
 	defer runtime.KeepAlive(m)
 	b := &m.bind[0]
-	if b.isWord() {
-		var buf wordBuf
-		for at := 0; at < len(vals); at += batch {
-			part := vals[at:min(at+batch, len(vals))]
-			dst = m.selectWords(dst, at, fillWords(&buf, part, b.form), &buf)
+	switch st := m.set.st.(type) {
+	case *bitmapStore:
+		if b.isWord() {
+			return selectDense(b, st, dst, vals)
 		}
-		return dst
+	case *wordStore:
+		if b.isWord() {
+			return selectWords(b, st, m.set.ix, dst, vals)
+		}
+	case *wideStore:
+		var w wideBuf
+		for i, v := range vals {
+			if w.add(b, i, int64(v), nil) {
+				dst = w.hits(dst, st, m.set.ix)
+			}
+		}
+		return w.hits(dst, st, m.set.ix)
 	}
 	var g gather
 	for i, v := range vals {
@@ -55,47 +66,51 @@ func selectInts[T int32 | int64](m *Matcher, dst []int32, vals []T) []int32 {
 	return m.selectGathered(dst, &g)
 }
 
-// wordBuf is one batch of canonical words on the stack.
-type wordBuf struct {
-	vals   [batch]uint64
-	hashes [batch]uint64
-	sel    [batch]int32
-}
-
-func fillWords[T int32 | int64](buf *wordBuf, part []T, f form) int {
+// wordMask keeps, of an integer widened to 64 bits, the bits that the column means.
+func wordMask(f form) uint64 {
 	if f == formUint32 {
-		for i, v := range part {
-			buf.vals[i] = uint64(uint32(v)) ^ signFlip
-		}
-		return len(part)
+		return math.MaxUint32
 	}
-	// An unsigned value of the upper half becomes a negative number here, which
-	// selectWords drops again.
-	for i, v := range part {
-		buf.vals[i] = uint64(int64(v)) ^ signFlip
-	}
-	return len(part)
+	return math.MaxUint64
 }
 
-// selectWords appends at+i for the first n words of buf that are in the set.
-func (m *Matcher) selectWords(dst []int32, at, n int, buf *wordBuf) []int32 {
-	upper := m.bind[0].form == formUint64
-	vals := buf.vals[:n]
-	if st, ok := m.set.st.(*bitmapStore); ok {
-		for _, i := range buf.sel[:st.selectWords(buf.sel[:n], vals)] {
-			if !upper || vals[i]&signFlip != 0 {
+// selectWords selects integers by filter and index.
+func selectWords[T int32 | int64](b *binding, st *wordStore, x *index, dst []int32, vals []T) []int32 {
+	var hashes [batch]uint64
+	var sel [batch]int32
+	mask, upper, flip := wordMask(b.form), b.form == formUint64, x.flip
+	for at := 0; at < len(vals); at += batch {
+		part := vals[at:min(at+batch, len(vals))]
+		for i, v := range part {
+			hashes[i] = hashWord(uint64(int64(v))&mask^signFlip, flip)
+		}
+		for _, i := range sel[:x.selectHits(sel[:len(part)], hashes[:len(part)])] {
+			v := uint64(int64(part[i])) & mask
+			if upper && int64(v) < 0 { // an unsigned value above every int64
+				continue
+			}
+			if x.findWord(hashes[i], st, v^signFlip) >= 0 {
 				dst = append(dst, int32(at)+i)
 			}
 		}
-		return dst
 	}
-	st, x := m.set.st.(*wordStore), m.set.ix
-	for i, v := range vals {
-		buf.hashes[i] = hashWord(v, x.flip)
-	}
-	for _, i := range buf.sel[:x.selectHits(buf.sel[:n], buf.hashes[:n])] {
-		if x.findWord(buf.hashes[i], st, vals[i]) >= 0 && (!upper || vals[i]&signFlip != 0) {
-			dst = append(dst, int32(at)+i)
+	return dst
+}
+
+// selectDense selects integers by a bitmap.
+func selectDense[T int32 | int64](b *binding, st *bitmapStore, dst []int32, vals []T) []int32 {
+	var words [batch]uint64
+	var sel [batch]int32
+	mask, upper := wordMask(b.form), b.form == formUint64
+	for at := 0; at < len(vals); at += batch {
+		part := vals[at:min(at+batch, len(vals))]
+		for i, v := range part {
+			words[i] = uint64(int64(v))&mask ^ signFlip
+		}
+		for _, i := range sel[:st.selectWords(sel[:len(part)], words[:len(part)])] {
+			if !upper || int64(part[i]) >= 0 {
+				dst = append(dst, int32(at)+i)
+			}
 		}
 	}
 	return dst
@@ -112,6 +127,15 @@ func (m *Matcher) SelectBytes(dst []int32, data []byte, offsets []uint32) []int3
 	b := &m.bind[0]
 	if b.form == formRaw {
 		return m.selectRaw(dst, data, offsets)
+	}
+	if st, ok := m.set.st.(*wideStore); ok {
+		var w wideBuf
+		for i := range len(offsets) - 1 {
+			if w.add(b, i, 0, data[offsets[i]:offsets[i+1]]) {
+				dst = w.hits(dst, st, m.set.ix)
+			}
+		}
+		return w.hits(dst, st, m.set.ix)
 	}
 	var g gather
 	for i := range len(offsets) - 1 {
@@ -150,8 +174,14 @@ func (m *Matcher) SelectFixed(dst []int32, data []byte, width int) []int32 {
 	}
 	defer runtime.KeepAlive(m)
 	b := &m.bind[0]
-	if b.form == formUUIDRaw && width == 16 {
-		return m.selectUUIDs(dst, data)
+	if st, ok := m.set.st.(*wideStore); ok {
+		var w wideBuf
+		for i := range len(data) / width {
+			if w.add(b, i, 0, data[i*width:(i+1)*width]) {
+				dst = w.hits(dst, st, m.set.ix)
+			}
+		}
+		return w.hits(dst, st, m.set.ix)
 	}
 	var g gather
 	for i := range len(data) / width {
@@ -162,28 +192,43 @@ func (m *Matcher) SelectFixed(dst []int32, data []byte, width int) []int32 {
 	return m.selectGathered(dst, &g)
 }
 
-// selectUUIDs selects values of 16 bytes.
-func (m *Matcher) selectUUIDs(dst []int32, data []byte) []int32 {
+// wideBuf holds a batch of canonical values of 16 bytes and the rows they are of.
+type wideBuf struct {
+	n    int
+	rows [batch]int32
+	vals [batch][2]uint64
+}
+
+// add converts row i's value, unless no key can equal it, and reports whether
+// the batch is full.
+func (w *wideBuf) add(b *binding, i int, v int64, raw []byte) (full bool) {
+	var ok bool
+	if w.vals[w.n], ok = b.wide(v, raw); !ok {
+		return false
+	}
+	w.rows[w.n] = int32(i)
+	w.n++
+	return w.n == batch
+}
+
+// hits appends the rows whose values are in the set and empties w.
+func (w *wideBuf) hits(dst []int32, st *wideStore, x *index) []int32 {
 	var hashes [batch]uint64
 	var sel [batch]int32
-	st, x := m.set.st.(*wideStore), m.set.ix
-	for at := 0; at < len(data)/16; at += batch {
-		part := data[at*16 : min((at+batch)*16, len(data)/16*16)]
-		n := len(part) / 16
-		for i := range n {
-			v := part[i*16 : i*16+16]
-			hashes[i] = hashWide(binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:]), x.seed)
-		}
-		for _, i := range sel[:x.selectHits(sel[:n], hashes[:n])] {
-			if x.findWide(hashes[i], st, wideOf(part[i*16:])) >= 0 {
-				dst = append(dst, int32(at)+i)
-			}
+	for i, v := range w.vals[:w.n] {
+		hashes[i] = hashWide(v[0], v[1], x.seed)
+	}
+	for _, i := range sel[:x.selectHits(sel[:w.n], hashes[:w.n])] {
+		if x.findWide(hashes[i], st, w.vals[i]) >= 0 {
+			dst = append(dst, w.rows[i])
 		}
 	}
+	w.n = 0
 	return dst
 }
 
-// gather holds a batch of canonical values that had to be converted.
+// gather holds a batch of canonical values of 8 bytes or of any length that had
+// to be converted.
 type gather struct {
 	arena []byte
 	n     int
@@ -229,12 +274,9 @@ func (m *Matcher) selectGathered(dst []int32, g *gather) []int32 {
 	}
 	width := setWidth(m.set)
 	for i := range n {
-		switch v := g.value(i); width {
-		case 8:
+		if v := g.value(i); width == 8 {
 			hashes[i] = hashWord(binary.BigEndian.Uint64(v), x.flip)
-		case 16:
-			hashes[i] = hashWide(binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:]), x.seed)
-		default:
+		} else {
 			hashes[i] = hashBytes(v, x.seed)
 		}
 	}
