@@ -268,9 +268,10 @@ func (c *chunkJob) patchEncodingStats() error {
 	if err != nil || list == nil {
 		return err
 	}
-	counts := map[[2]int64]int64{}
+	// Some writers count v2 pages as v1 ones: only the encoding tells which entry was meant.
+	counts := map[int64]int64{}
 	for _, d := range c.fin.dropped {
-		counts[[2]int64{int64(d.PageType), int64(d.Encoding)}]++
+		counts[int64(d.Encoding)]++
 	}
 	out := &thriftpatch.List{Elem: list.Elem}
 	for i := range list.Values {
@@ -281,11 +282,14 @@ func (c *chunkJob) patchEncodingStats() error {
 		t, _ := s.Int(1)
 		e, _ := s.Int(2)
 		n, _ := s.Int(3)
-		left := n - counts[[2]int64{t, e}]
-		if left <= 0 && n > 0 {
-			continue
+		if h := (pq.PageHeader{Type: format.PageType(t)}); h.IsData() {
+			gone := min(n, counts[e])
+			counts[e] -= gone
+			if n > 0 && n == gone {
+				continue
+			}
+			s.SetInt(3, thriftpatch.I32, n-gone)
 		}
-		s.SetInt(3, thriftpatch.I32, left)
 		out.AddStruct(s)
 	}
 	if len(out.Values) == 0 {

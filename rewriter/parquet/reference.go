@@ -100,7 +100,7 @@ func (r *reference) options() []parquet.WriterOption {
 		var filters []parquet.BloomFilterColumn
 		for j, c := range r.file.Metadata().RowGroups[0].Columns {
 			if c.MetaData.BloomFilterOffset > 0 {
-				filters = append(filters, parquet.SplitBlockFilter(10, r.schema.Columns[j].Path...))
+				filters = append(filters, parquet.SplitBlockFilter(bitsPerValue(&c.MetaData), r.schema.Columns[j].Path...))
 			}
 		}
 		if len(filters) > 0 {
@@ -108,6 +108,15 @@ func (r *reference) options() []parquet.WriterOption {
 		}
 	}
 	return append(opts, parquet.DataPageVersion(version))
+}
+
+// bitsPerValue makes a filter about as large as the source's.
+func bitsPerValue(m *format.ColumnMetaData) uint {
+	const usual, most = 10, 64
+	if m.BloomFilterLength <= 0 || m.NumValues <= 0 {
+		return usual
+	}
+	return uint(min(max(int64(m.BloomFilterLength)*8/m.NumValues, usual), most))
 }
 
 // tail keeps what is written after the row groups, so that the footer can be replaced.
