@@ -21,6 +21,7 @@ type Field struct {
 // Raw bytes alias what was parsed: the input must stay as it is.
 type Struct struct {
 	fields []Field
+	stop   byte // as read: writers put 0, readers look at its low bits alone
 }
 
 // Parse reads the struct at the start of b and returns its length.
@@ -33,6 +34,7 @@ func Parse(b []byte) (*Struct, int, error) {
 			return nil, 0, err
 		}
 		if t == Stop {
+			s.stop = b[off]
 			return s, off + n, nil
 		}
 		m, err := skip(t, b[off+n:], false, 1)
@@ -58,11 +60,11 @@ func (s *Struct) Append(dst []byte) []byte {
 		dst = append(dst, f.Raw...)
 		last = f.ID
 	}
-	return append(dst, byte(Stop))
+	return append(dst, s.stop)
 }
 
 // Clone returns a copy that can be patched apart from s.
-func (s *Struct) Clone() *Struct { return &Struct{fields: slices.Clone(s.fields)} }
+func (s *Struct) Clone() *Struct { return &Struct{fields: slices.Clone(s.fields), stop: s.stop} }
 
 // Fields returns the fields in file order; the slice is the struct's own.
 func (s *Struct) Fields() []Field { return s.fields }
