@@ -64,7 +64,7 @@ func Open(ctx context.Context, at store.Location, props map[string]string) (stor
 }
 
 func options(props map[string]string) ([]option.ClientOption, error) {
-	opts := []option.ClientOption{storage.WithJSONReads()}
+	var opts []option.ClientOption
 	host := props[propHost]
 	if host == "" {
 		host = props[propEndpoint]
@@ -132,6 +132,9 @@ func fail(ctx context.Context, op, path string, err error) error {
 	var api *googleapi.Error
 	if !errors.As(err, &api) {
 		class, code := store.Classify(err)
+		if errors.Is(class, context.DeadlineExceeded) || errors.Is(class, context.Canceled) {
+			class = store.ErrTransient // our own patience
+		}
 		return store.NewError(op, path, class, code, err)
 	}
 	return store.NewError(op, path, classOf(api.Code), strconv.Itoa(api.Code), err)
@@ -211,14 +214,19 @@ func (o *object) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	handle := o.b.object(o.info.Path).ReadCompressed(true)
-	if g, ok := generation(o.info.ETag); ok {
-		handle = handle.If(storage.Conditions{GenerationMatch: g})
+	g, pinned := generation(o.info.ETag)
+	if pinned {
+		handle = handle.Generation(g)
 	}
 	ctx, cancel := context.WithTimeout(o.ctx, time.Minute+time.Duration(want/(64<<10))*time.Second)
 	defer cancel()
 	r, err := handle.NewRangeReader(ctx, off, want)
 	if err != nil {
-		return 0, fail(o.ctx, "read", o.info.Path, err)
+		err = fail(o.ctx, "read", o.info.Path, err)
+		if pinned && store.IsNotExist(err) {
+			return 0, store.NewError("read", o.info.Path, store.ErrPrecondition, "", nil) // replaced or removed
+		}
+		return 0, err
 	}
 	defer r.Close()
 	n, err := io.ReadFull(r, p[:want])

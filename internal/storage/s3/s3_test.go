@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,7 +24,13 @@ import (
 	"github.com/expunge/expunge/internal/storage/storagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	var opts []goleak.Option
+	if os.Getenv("EXPUNGE_TEST_S3") != "" { // idle connections to a server that outlives the tests
+		opts = append(opts, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+	}
+	goleak.VerifyTestMain(m, opts...)
+}
 
 // server is an S3 server in this process. before sees each request first and
 // may answer it (true); after sees it when it had its effect and may spoil the
