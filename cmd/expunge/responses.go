@@ -80,7 +80,11 @@ func runResponse(s *jobs.Summary) *cli.RunResponse {
 		resp.BytesRead += t.Scan.BytesRead
 		resp.BytesCopied += t.Scan.Copied
 		resp.BytesEncoded += t.Scan.Encoded
-		resp.Targets = append(resp.Targets, targetResult(t))
+		target := targetResult(t)
+		if s.DryRun {
+			target.Status = dryWords[target.RowsErased > 0]
+		}
+		resp.Targets = append(resp.Targets, target)
 	}
 	if s.Purged != nil {
 		resp.Purged = purgeTotals(s.Purged)
@@ -99,6 +103,9 @@ var words = map[string]string{
 	manifests.TargetDone: "erased", manifests.TargetClean: "nothing found", manifests.TargetFailed: "failed",
 	manifests.TargetStopped: "stopped by a limit", manifests.TargetUntouched: "not reached",
 }
+
+// dryWords are what a dry run says of a target, by whether it found rows.
+var dryWords = map[bool]string{true: "would be erased", false: "nothing found"}
 
 func targetResult(t jobs.TargetSummary) cli.TargetResult {
 	out := cli.TargetResult{Target: t.Name, Status: words[t.Status], Reason: t.Reason,

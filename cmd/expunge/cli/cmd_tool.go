@@ -23,8 +23,8 @@ that every other command can be tried on it.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := configs.ParseCount(rows)
-			if err != nil || n < 1000 {
-				return usagef("--rows %s: not a count from 1000", rows)
+			if err != nil || n < 10_000 {
+				return usagef("--rows %s: not a count from 10k", rows)
 			}
 			req.Rows = int64(n)
 			return call(a, cmd, a.backend.Demo, req)

@@ -326,7 +326,10 @@ func (r *VerifyResponse) text(p *printer) {
 }
 
 func (r *ManifestResponse) text(p *printer) {
-	p.WriteString(r.Text)
+	if r.Valid == nil { // show; verify is about the checks alone
+		p.WriteString(r.Text)
+		return
+	}
 	rows := make([][]string, len(r.Checks))
 	for i, c := range r.Checks {
 		mark := "ok"
@@ -336,9 +339,6 @@ func (r *ManifestResponse) text(p *printer) {
 		rows[i] = []string{mark, c.What, c.Detail}
 	}
 	p.table([]string{"RESULT", "CHECK", "DETAIL"}, rows)
-	if r.Valid == nil {
-		return
-	}
 	p.line("")
 	if *r.Valid {
 		p.line("The manifest is valid: %s.", r.Outcome)
