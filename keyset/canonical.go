@@ -157,48 +157,53 @@ func parseInt64(b []byte) (int64, bool) {
 
 // appendUUIDText appends what parseUUID reads.
 func appendUUIDText(dst, b []byte) ([]byte, bool) {
-	u, ok := parseUUID(b)
+	hi, lo, ok := parseUUID(b)
 	if !ok {
 		return dst, false
 	}
-	dst = binary.BigEndian.AppendUint64(dst, u[0])
-	return binary.BigEndian.AppendUint64(dst, u[1]), true
+	dst = binary.BigEndian.AppendUint64(dst, hi)
+	return binary.BigEndian.AppendUint64(dst, lo), true
 }
 
 // parseUUID reads 8-4-4-4-12 or 32 hexadecimal digits of any case, also in
 // braces or after "urn:uuid:", as two words.
-func parseUUID(b []byte) (u [2]uint64, ok bool) {
+func parseUUID(b []byte) (hi, lo uint64, ok bool) {
 	switch len(b) {
 	case 38:
 		if b[0] != '{' || b[37] != '}' {
-			return u, false
+			return 0, 0, false
 		}
 		b = b[1:37]
 	case 45:
 		if string(b[:9]) != "urn:uuid:" && string(b[:9]) != "URN:UUID:" {
-			return u, false
+			return 0, 0, false
 		}
 		b = b[9:]
 	}
-	var w [4]uint64 // eight digits each
-	switch len(b) {
-	case 36:
-		if (b[8]^'-')|(b[13]^'-')|(b[18]^'-')|(b[23]^'-') != 0 {
-			return u, false
-		}
-		le4 := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(b[at:])) }
-		w = [4]uint64{binary.LittleEndian.Uint64(b), le4(9) | le4(14)<<32, le4(19) | le4(24)<<32, binary.LittleEndian.Uint64(b[28:])}
-	case 32:
-		for i := range w {
-			w[i] = binary.LittleEndian.Uint64(b[8*i:])
-		}
-	default:
-		return u, false
+	if len(b) == 36 {
+		return parseUUID36((*[36]byte)(b))
 	}
-	if (notHex(w[0])|notHex(w[1])|notHex(w[2])|notHex(w[3]))&eightTops != 0 {
-		return u, false
+	if len(b) != 32 {
+		return 0, 0, false
 	}
-	return [2]uint64{fromHex(w[0])<<32 | fromHex(w[1]), fromHex(w[2])<<32 | fromHex(w[3])}, true
+	le := binary.LittleEndian
+	return fromDigits(le.Uint64(b), le.Uint64(b[8:]), le.Uint64(b[16:]), le.Uint64(b[24:]))
+}
+
+// parseUUID36 reads 8-4-4-4-12 digits.
+func parseUUID36(b *[36]byte) (hi, lo uint64, ok bool) {
+	le := binary.LittleEndian
+	hi, lo, ok = fromDigits(le.Uint64(b[:]),
+		uint64(le.Uint32(b[9:]))|uint64(le.Uint32(b[14:]))<<32,
+		uint64(le.Uint32(b[19:]))|uint64(le.Uint32(b[24:]))<<32,
+		le.Uint64(b[28:]))
+	return hi, lo, ok && (b[8]^'-')|(b[13]^'-')|(b[18]^'-')|(b[23]^'-') == 0
+}
+
+// fromDigits turns four times eight digits into two words.
+func fromDigits(a, b, c, d uint64) (hi, lo uint64, ok bool) {
+	bad := (notHex(a) | notHex(b) | notHex(c) | notHex(d)) & eightTops
+	return fromHex(a)<<32 | fromHex(b), fromHex(c)<<32 | fromHex(d), bad == 0
 }
 
 const (

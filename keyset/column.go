@@ -1,6 +1,7 @@
 package keyset
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 )
@@ -239,29 +240,29 @@ func (b *binding) append(dst []byte, v int64, raw []byte) ([]byte, bool) {
 }
 
 // wide is append for parts whose canonical form is 16 bytes, as two words.
-func (b *binding) wide(v int64, raw []byte) ([2]uint64, bool) {
+func (b *binding) wide(v int64, raw []byte) (hi, lo uint64, ok bool) {
 	d := dec128From(v)
 	switch b.form {
-	case formUUIDText:
-		return parseUUID(b.rules.text(raw))
-	case formUUIDAny:
-		if len(raw) != 16 {
-			return parseUUID(b.rules.text(raw))
+	case formUUIDText, formUUIDAny:
+		if len(raw) == 36 {
+			return parseUUID36((*[36]byte)(raw))
 		}
-		return wideOf(raw), true
+		if len(raw) == 16 && b.form == formUUIDAny {
+			return binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:]), true
+		}
+		return parseUUID(b.rules.text(raw))
 	case formUUIDRaw:
 		if len(raw) != 16 {
-			return [2]uint64{}, false
+			return 0, 0, false
 		}
-		return wideOf(raw), true
+		return binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:]), true
 	case formBytDecimal:
-		var ok bool
 		if d, ok = dec128FromBytes(raw); !ok {
-			return [2]uint64{}, false
+			return 0, 0, false
 		}
 	}
-	d, ok := d.rescale(b.scale(), b.typ.Scale)
-	return [2]uint64{uint64(d.hi) ^ signFlip, d.lo}, ok && d.fits(b.typ.Precision)
+	d, ok = d.rescale(b.scale(), b.typ.Scale)
+	return uint64(d.hi) ^ signFlip, d.lo, ok && d.fits(b.typ.Precision)
 }
 
 // appendDecimal brings a column's unscaled value to the part's scale or type,

@@ -130,10 +130,12 @@ func (m *Matcher) SelectBytes(dst []int32, data []byte, offsets []uint32) []int3
 	}
 	if st, ok := m.set.st.(*wideStore); ok {
 		var w wideBuf
-		for i := range len(offsets) - 1 {
-			if w.add(b, i, 0, data[offsets[i]:offsets[i+1]]) {
+		from := offsets[0]
+		for i, to := range offsets[1:] {
+			if w.add(b, i, 0, data[from:to]) {
 				dst = w.hits(dst, st, m.set.ix)
 			}
+			from = to
 		}
 		return w.hits(dst, st, m.set.ix)
 	}
@@ -196,17 +198,18 @@ func (m *Matcher) SelectFixed(dst []int32, data []byte, width int) []int32 {
 type wideBuf struct {
 	n    int
 	rows [batch]int32
-	vals [batch][2]uint64
+	hi   [batch]uint64
+	lo   [batch]uint64
 }
 
 // add converts row i's value, unless no key can equal it, and reports whether
 // the batch is full.
 func (w *wideBuf) add(b *binding, i int, v int64, raw []byte) (full bool) {
-	var ok bool
-	if w.vals[w.n], ok = b.wide(v, raw); !ok {
+	hi, lo, ok := b.wide(v, raw)
+	if !ok {
 		return false
 	}
-	w.rows[w.n] = int32(i)
+	w.hi[w.n], w.lo[w.n], w.rows[w.n] = hi, lo, int32(i)
 	w.n++
 	return w.n == batch
 }
@@ -215,11 +218,11 @@ func (w *wideBuf) add(b *binding, i int, v int64, raw []byte) (full bool) {
 func (w *wideBuf) hits(dst []int32, st *wideStore, x *index) []int32 {
 	var hashes [batch]uint64
 	var sel [batch]int32
-	for i, v := range w.vals[:w.n] {
-		hashes[i] = hashWide(v[0], v[1], x.seed)
+	for i, hi := range w.hi[:w.n] {
+		hashes[i] = hashWide(hi, w.lo[i], x.seed)
 	}
 	for _, i := range sel[:x.selectHits(sel[:w.n], hashes[:w.n])] {
-		if x.findWide(hashes[i], st, w.vals[i]) >= 0 {
+		if x.findWide(hashes[i], st, [2]uint64{w.hi[i], w.lo[i]}) >= 0 {
 			dst = append(dst, w.rows[i])
 		}
 	}
