@@ -127,7 +127,7 @@ func stride(ops int64) int64 {
 	if os.Getenv("EXPUNGE_SWEEP") == "full" {
 		return 1
 	}
-	return max(1, ops/12)
+	return max(1, ops/7)
 }
 
 func TestFaultAtEveryStorageOperationEndsAsUndisturbed(t *testing.T) {

@@ -179,7 +179,7 @@ func (r *Run) replanFailed(ctx context.Context) error {
 // work is everything from the first write on.
 func (r *Run) work(ctx context.Context) error {
 	if r.progress.ended != nil {
-		return nil
+		return r.endManifest(ctx)
 	}
 	if r.opts.Confirm != nil && !r.resumed && !r.opts.DryRun {
 		p, err := r.planSummary(ctx)

@@ -77,9 +77,22 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	if err != nil {
 		return nil, err
 	}
+	if o.Mode == verifier.ModeRewritten && len(written) == 0 {
+		nothingRewritten(rep)
+	}
 	rec.addReport(rep)
 	rec.Time = clock.Now(ctx)
 	return rec, nil
+}
+
+// nothingRewritten: in the mode that looks at rewritten files only, a target
+// without one has nothing to look at, which is not the same as not looking.
+func nothingRewritten(rep *verifier.Report) {
+	for i := range rep.Surfaces {
+		if s := &rep.Surfaces[i]; s.Result == verifier.NotChecked {
+			s.Result, s.Note = verifier.NotPresent, "no file was rewritten"
+		}
+	}
 }
 
 // verifyOptions follow the job; a sample's seed follows from the run, so that
