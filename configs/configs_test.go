@@ -326,3 +326,18 @@ func TestACommitBeyondADeadlineIsRefused(t *testing.T) {
 		t.Errorf("no request dates known: %v", err)
 	}
 }
+
+func TestTheREADMEsJobLoads(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```yaml\n")
+	job, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("README.md shows no job file")
+	}
+	if _, err := Parse([]byte(job)); err != nil {
+		t.Error(err)
+	}
+}
