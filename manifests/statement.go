@@ -52,7 +52,8 @@ func SidecarName(id string) string { return id + ".evidence.parquet" }
 func ProofName(id string) string { return id + ".tlog-proof" }
 
 // subjects are the digests the statement is about: every target's table
-// metadata after the run, and the sidecar.
+// metadata after the run, and the sidecar. in-toto demands one at least; a
+// manifest about neither (a seal) is about its run, named by its digest.
 func (m *Manifest) subjects() []Subject {
 	var out []Subject
 	for i := range m.Targets {
@@ -62,6 +63,10 @@ func (m *Manifest) subjects() []Subject {
 	}
 	if m.Evidence.SHA256 != "" {
 		out = append(out, Subject{Name: m.Evidence.Name, Digest: map[string]string{"sha256": m.Evidence.SHA256}})
+	}
+	if len(out) == 0 {
+		sum := sha256.Sum256([]byte(m.RunID))
+		out = append(out, Subject{Name: "run:" + m.RunID, Digest: map[string]string{"sha256": hex.EncodeToString(sum[:])}})
 	}
 	return out
 }

@@ -69,15 +69,13 @@ func TestEveryByteFlipIsCaught(t *testing.T) {
 	} {
 		raw := *get(&b)
 		for i := range raw {
-			for _, bit := range []byte{1, 0x20, 0x80} {
-				c := Bundle{Envelope: b.Envelope, Proof: b.Proof}
-				flipped := bytes.Clone(raw)
-				flipped[i] ^= bit
-				*get(&c) = flipped
-				_, checks := Verify(context.Background(), c, tr)
-				if ok, _ := Verified(checks); ok {
-					t.Fatalf("%s: flip %#x at byte %d of %d went unnoticed", name, bit, i, len(raw))
-				}
+			c := Bundle{Envelope: b.Envelope, Proof: b.Proof}
+			flipped := bytes.Clone(raw)
+			flipped[i] ^= 1 << (i % 8)
+			*get(&c) = flipped
+			_, checks := Verify(context.Background(), c, tr)
+			if ok, _ := Verified(checks); ok {
+				t.Fatalf("%s: a flip at byte %d of %d went unnoticed", name, i, len(raw))
 			}
 		}
 	}
