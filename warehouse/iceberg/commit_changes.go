@@ -138,11 +138,11 @@ func (c *committer) outdated(ctx context.Context, list []iceberg.ManifestFile, i
 			}
 		}
 	}
-	tasks, err := c.planAgain(ctx, list, index, stale)
+	tasks, met, err := c.planAgain(ctx, list, index, stale)
 	if err != nil {
 		return nil, err
 	}
-	if len(tasks) == len(stale) {
+	if met == len(stale) {
 		// A source that is not live now may come back: its deletes stay unverified.
 		for _, d := range unverified {
 			d.verified = true
@@ -152,9 +152,9 @@ func (c *committer) outdated(ctx context.Context, list []iceberg.ManifestFile, i
 	return tasks, nil
 }
 
-// planAgain gives the tasks of live stale files the deletes of this head.
-func (c *committer) planAgain(ctx context.Context, list []iceberg.ManifestFile, index *headDeletes, stale map[pathKey]warehouse.Task) ([]warehouse.Task, error) {
-	var tasks []warehouse.Task
+// planAgain gives the tasks of stale files the deletes of this head. It returns
+// those whose position deletes really differ, and how many files it met.
+func (c *committer) planAgain(ctx context.Context, list []iceberg.ManifestFile, index *headDeletes, stale map[pathKey]warehouse.Task) (tasks []warehouse.Task, met int, err error) {
 	for _, m := range list {
 		u := c.data[m.FilePath()]
 		if u == nil || len(stale) == 0 || !slices.ContainsFunc(u.sources, func(k pathKey) bool { _, ok := stale[k]; return ok }) {
@@ -162,20 +162,45 @@ func (c *committer) planAgain(ctx context.Context, list []iceberg.ManifestFile, 
 		}
 		for e, err := range iceberg.EntriesWithProjection(c.t.fs(ctx), m, true, iceberg.ManifestEntryProjection{}) {
 			if err != nil {
-				return nil, fmt.Errorf("read manifest: %w", hide(err))
+				return nil, met, fmt.Errorf("read manifest: %w", hide(err))
 			}
 			key := keyOf(e.DataFile().FilePath())
 			task, ok := stale[key]
 			if !ok {
 				continue
 			}
+			met++
+			now := index.of(key, c.parts.of(e.DataFile()), e.SequenceNum())
+			if index.same(task.File.Deletes, now) {
+				continue
+			}
 			task.File.DataSequence = e.SequenceNum()
 			task.File.FirstRowID = e.DataFile().FirstRowID()
-			task.File.Deletes = index.of(key, c.parts.of(e.DataFile()), e.SequenceNum())
+			task.File.Deletes = now
 			tasks = append(tasks, task)
 		}
 	}
-	return tasks, nil
+	return tasks, met, nil
+}
+
+// same says that a task's outcome holds under the deletes of now: every delete
+// that applies was known to it, newer equality deletes aside, which go on
+// applying to its output; and none that it was given is gone.
+func (x *headDeletes) same(had, now []warehouse.DeleteFile) bool {
+	was := pathSet{}
+	for _, d := range had {
+		k := deleteKeyOf(d.Path, d.ContentOffset)
+		was.add(k)
+		if !x.live.has(k) {
+			return false
+		}
+	}
+	for _, d := range now {
+		if d.Kind != deleteEquality && !was.has(deleteKeyOf(d.Path, d.ContentOffset)) {
+			return false
+		}
+	}
+	return true
 }
 
 // current says that a task was given every delete that touches its file now,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/iceberg-go"
 	"github.com/parquet-go/parquet-go"
@@ -40,7 +41,8 @@ func (c *committer) scanDeletes(ctx context.Context, m iceberg.ManifestFile) (*d
 	u := &deleteUnit{m: m, planned: c.planned[m.FilePath()]}
 	spec := c.meta.PartitionSpecByID(int(m.PartitionSpecID()))
 	global := spec == nil || spec.IsUnpartitioned()
-	for e, err := range iceberg.EntriesWithProjection(c.t.fs(ctx), m, false, iceberg.ManifestEntryProjection{}) {
+	stats := iceberg.ManifestEntryProjection{IncludePruningStats: true}
+	for e, err := range iceberg.EntriesWithProjection(c.t.fs(ctx), m, false, stats) {
 		if err != nil {
 			return nil, err
 		}
@@ -195,11 +197,13 @@ type headDeletes struct {
 	byFile map[pathKey][]*deleteEntry
 	byPart map[int32][]*deleteEntry // position deletes of unknown contents and equality deletes
 	global []*deleteEntry
+	live   pathSet // all of them
 }
 
 func (c *committer) indexDeletes(list []iceberg.ManifestFile) *headDeletes {
-	x := &headDeletes{byFile: map[pathKey][]*deleteEntry{}, byPart: map[int32][]*deleteEntry{}}
+	x := &headDeletes{byFile: map[pathKey][]*deleteEntry{}, byPart: map[int32][]*deleteEntry{}, live: pathSet{}}
 	for d := range c.liveDeletes(list) {
+		x.live.add(d.key)
 		switch {
 		case d.file.Kind == deleteEquality && d.global:
 			x.global = append(x.global, d)
@@ -215,16 +219,25 @@ func (c *committer) indexDeletes(list []iceberg.ManifestFile) *headDeletes {
 }
 
 // of lists what applies to a data file (specification, "Scan Planning"):
-// equality deletes that are newer than it, position deletes at least as new.
+// equality deletes that are newer than it; its deletion vector, or else the
+// position deletes at least as new that name it. A position delete file of
+// another partition applies only where its entry names the one data file.
 func (x *headDeletes) of(key pathKey, part int32, seq int64) []warehouse.DeleteFile {
-	var out []warehouse.DeleteFile
+	var out, positions []warehouse.DeleteFile
 	for _, d := range x.byFile[key] {
-		if d.file.Sequence >= seq {
+		switch {
+		case d.file.Sequence < seq || !d.byPath && d.part != part:
+		case d.file.Kind == deleteVector:
 			out = append(out, d.file)
+		default:
+			positions = append(positions, d.file)
 		}
 	}
 	for _, d := range x.byPart[part] {
-		if d.file.Sequence > seq || (d.file.Kind == deletePosition && d.file.Sequence == seq) {
+		switch {
+		case d.file.Kind == deletePosition && d.file.Sequence >= seq:
+			positions = append(positions, d.file)
+		case d.file.Kind == deleteEquality && d.file.Sequence > seq:
 			out = append(out, d.file)
 		}
 	}
@@ -233,7 +246,10 @@ func (x *headDeletes) of(key pathKey, part int32, seq int64) []warehouse.DeleteF
 			out = append(out, d.file)
 		}
 	}
-	return out
+	if slices.ContainsFunc(out, func(d warehouse.DeleteFile) bool { return d.Kind == deleteVector }) {
+		return out
+	}
+	return append(positions, out...)
 }
 
 // removable lists the delete files that nothing live needs once the commit's

@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -55,6 +56,7 @@ type deleteEntry struct {
 	rows   int64
 	part   int32
 	global bool // written under an unpartitioned spec: an equality delete of all partitions
+	byPath bool // its entry names one data file: it applies whatever the partition
 
 	covers   []pathKey // data files it names (position deletes and DVs), once known
 	known    bool
@@ -65,9 +67,16 @@ func newDeleteEntry(e iceberg.ManifestEntry, parts *partitions, global bool) *de
 	df := e.DataFile()
 	d := &deleteEntry{file: deleteFileOf(e), rows: df.Count(), part: parts.of(df), global: global}
 	d.key = deleteKeyOf(d.file.Path, d.file.ContentOffset)
-	if p := df.ReferencedDataFile(); p != nil && d.file.Kind != deleteEquality {
-		d.covers, d.known = []pathKey{keyOf(*p)}, true
+	if d.file.Kind == deleteEquality {
+		return d
 	}
+	if p := df.ReferencedDataFile(); p != nil && *p != "" {
+		d.covers, d.known, d.byPath = []pathKey{keyOf(*p)}, true, true
+		return d
+	}
+	// Equal bounds name one path, though maybe cut to a prefix: its contents say which.
+	lower := df.LowerBoundValues()[filePathField]
+	d.byPath = len(lower) > 0 && bytes.Equal(lower, df.UpperBoundValues()[filePathField])
 	return d
 }
 
