@@ -71,6 +71,47 @@ func (x *index) findWide(h uint64, st *wideStore, v [2]uint64) int {
 	return -1
 }
 
+// noKey is a candidate that is none.
+const noKey = math.MaxUint32
+
+// candidates writes, for each selected hash, the number of a key with its tag,
+// or noKey. Each step runs over a group of lookups, so that their cache misses
+// overlap instead of following one another.
+func (x *index) candidates(out []uint32, sel []int32, hashes []uint64) {
+	const group = 64
+	for len(sel) > 0 {
+		n := min(group, len(sel))
+		var from, to [group]uint32
+		var first [group]uint64
+		for j, i := range sel[:n] {
+			b := x.bucket(hashes[i])
+			from[j], to[j] = x.fence[b], x.fence[b+1]
+		}
+		for j := range n {
+			if from[j] < to[j] {
+				first[j] = x.entries[from[j]]
+			}
+		}
+		for j, i := range sel[:n] {
+			out[j] = noKey
+			if from[j] == to[j] {
+				continue
+			}
+			tag, found := uint32(hashes[i]), uint32(noKey)
+			if uint32(first[j]>>32) == tag {
+				found = uint32(first[j])
+			}
+			for _, e := range x.entries[from[j]+1 : to[j]] {
+				if uint32(e>>32) == tag {
+					found = uint32(e)
+				}
+			}
+			out[j] = found
+		}
+		sel, out = sel[n:], out[n:]
+	}
+}
+
 // newIndex indexes the keys of st and checks every one of them.
 func newIndex(st store, seed uint64, workers int) (*index, error) {
 	n := st.len()

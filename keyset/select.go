@@ -1,6 +1,7 @@
 package keyset
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -78,18 +79,21 @@ func wordMask(f form) uint64 {
 func selectWords[T int32 | int64](b *binding, st *wordStore, x *index, dst []int32, vals []T) []int32 {
 	var hashes [batch]uint64
 	var sel [batch]int32
+	var cand [batch]uint32
 	mask, upper, flip := wordMask(b.form), b.form == formUint64, x.flip
 	for at := 0; at < len(vals); at += batch {
 		part := vals[at:min(at+batch, len(vals))]
 		for i, v := range part {
 			hashes[i] = hashWord(uint64(int64(v))&mask^signFlip, flip)
 		}
-		for _, i := range sel[:x.selectHits(sel[:len(part)], hashes[:len(part)])] {
-			v := uint64(int64(part[i])) & mask
-			if upper && int64(v) < 0 { // an unsigned value above every int64
+		hits := sel[:x.selectHits(sel[:len(part)], hashes[:len(part)])]
+		x.candidates(cand[:], hits, hashes[:])
+		for j, i := range hits {
+			v := uint64(int64(part[i]))&mask ^ signFlip
+			if upper && v&signFlip == 0 { // an unsigned value above every int64
 				continue
 			}
-			if x.findWord(hashes[i], st, v^signFlip) >= 0 {
+			if c := cand[j]; c != noKey && (st.vals[c] == v || x.findWord(hashes[i], st, v) >= 0) {
 				dst = append(dst, int32(at)+i)
 			}
 		}
@@ -152,6 +156,7 @@ func (m *Matcher) SelectBytes(dst []int32, data []byte, offsets []uint32) []int3
 func (m *Matcher) selectRaw(dst []int32, data []byte, offsets []uint32) []int32 {
 	var hashes [batch]uint64
 	var sel [batch]int32
+	var cand [batch]uint32
 	st, x := m.set.st.(*bytesStore), m.set.ix
 	for at := 0; at < len(offsets)-1; at += batch {
 		off := offsets[at:min(at+batch+1, len(offsets))]
@@ -159,8 +164,11 @@ func (m *Matcher) selectRaw(dst []int32, data []byte, offsets []uint32) []int32 
 		for i := range n {
 			hashes[i] = hashBytes(data[off[i]:off[i+1]], x.seed)
 		}
-		for _, i := range sel[:x.selectHits(sel[:n], hashes[:n])] {
-			if x.find(hashes[i], st, data[off[i]:off[i+1]]) >= 0 {
+		hits := sel[:x.selectHits(sel[:n], hashes[:n])]
+		x.candidates(cand[:], hits, hashes[:])
+		for j, i := range hits {
+			v := data[off[i]:off[i+1]]
+			if c := cand[j]; c != noKey && (bytes.Equal(st.at(int(c)), v) || x.find(hashes[i], st, v) >= 0) {
 				dst = append(dst, int32(at)+i)
 			}
 		}
@@ -221,8 +229,12 @@ func (w *wideBuf) hits(dst []int32, st *wideStore, x *index) []int32 {
 	for i, hi := range w.hi[:w.n] {
 		hashes[i] = hashWide(hi, w.lo[i], x.seed)
 	}
-	for _, i := range sel[:x.selectHits(sel[:w.n], hashes[:w.n])] {
-		if x.findWide(hashes[i], st, [2]uint64{w.hi[i], w.lo[i]}) >= 0 {
+	var cand [batch]uint32
+	hits := sel[:x.selectHits(sel[:w.n], hashes[:w.n])]
+	x.candidates(cand[:], hits, hashes[:])
+	for j, i := range hits {
+		v := [2]uint64{w.hi[i], w.lo[i]}
+		if c := cand[j]; c != noKey && (st.vals[c] == v || x.findWide(hashes[i], st, v) >= 0) {
 			dst = append(dst, w.rows[i])
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -299,4 +300,111 @@ func TestRequestsFollowTheirKeys(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestBuilderFindsALostKey(t *testing.T) {
+	var b keyBuf
+	for i := range 5000 {
+		b.add(Type{Kind: KindInt64}.AppendInt64(nil, int64(i)<<32), 8, 0)
+	}
+	st := storeOf(b, 8)
+	x, err := newIndex(st, 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := &x.blocks[x.block(hashWord(st.(*wordStore).vals[77], x.flip))]
+	for i, w := range block {
+		block[i] = w & (w - 1) // one bit of each word
+	}
+	if err := x.check(st, 2); err == nil {
+		t.Fatal("a filter without bits of its keys passed the check")
+	}
+	if x, err = newIndex(st, 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	x.entries[100] = x.entries[101]
+	if err := x.check(st, 2); err == nil {
+		t.Fatal("an index without one of its keys passed the check")
+	}
+}
+
+// Dropping duplicates on the way must not change the set, its requests or the counts.
+func TestCompactionOnTheWayChangesNothing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		schema := schemaGen().Draw(rt, "schema")
+		keys := rapid.SliceOfN(tupleGen(schema), 1, 30).Draw(rt, "keys")
+		every := rapid.IntRange(1, 5).Draw(rt, "every")
+		requests := rapid.Bool().Draw(rt, "requests")
+		build := func(compact bool) *Set {
+			c := newCollector("k", schema, 2)
+			for i := range 4 * len(keys) {
+				var buf keyBuf
+				code := uint32(0)
+				if requests {
+					code = c.requests.add([]string{"", "A", "B", "C"}[i%4], time.Unix(int64(i), 0))
+				}
+				buf.add([]byte(keys[i*7%len(keys)]), c.width, code)
+				c.add(buf)
+				if compact && i%every == 0 {
+					c.compact()
+				}
+			}
+			if c.rows != int64(4*len(keys)) {
+				rt.Fatal("rows", c.rows)
+			}
+			s, err := c.build(1)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			return s
+		}
+		a, b := build(false), build(true)
+		if !bytes.Equal(freeze(rt, a), freeze(rt, b)) {
+			// Lists of requests may be interned in another order.
+			if !Equal(a, b) || !slices.Equal(a.Requests(), b.Requests()) {
+				rt.Fatal("sets differ")
+			}
+			for k := range a.All() {
+				if !slices.Equal(a.RequestsOf(k), b.RequestsOf(k)) {
+					rt.Fatal("requests differ")
+				}
+			}
+		}
+	})
+}
+
+// A big set's arrays are mapped: iterators and lookups keep them alive, and they
+// go once nobody refers to the set.
+func TestMappedMemoryLivesAsLongAsItsUsers(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	b, _ := NewBuilder("k", Schema{{Name: "k", Type: Type{Kind: KindInt64}}})
+	for range 300_000 {
+		if err := b.Add(Type{Kind: KindInt64}.AppendInt64(nil, int64(r.Uint64()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewMatcher(s, []Column{{Physical: PhysInt64}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, vals := 0, []int64(nil)
+	for k := range s.All() { // the last use of s
+		if n++; n%50_000 == 0 {
+			runtime.GC()
+			vals = append(vals, Type{Kind: KindInt64}.Int64(k))
+		}
+	}
+	if n < 299_000 {
+		t.Fatal(n)
+	}
+	for range 20 {
+		runtime.GC()
+		if got := m.SelectInt64(nil, vals); len(got) != len(vals) {
+			t.Fatal(got)
+		}
+	}
 }
