@@ -1,6 +1,8 @@
 package parquet
 
 import (
+	"context"
+
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/thriftpatch"
 )
@@ -78,9 +80,12 @@ func (e *engine) emitGroup(g *groupJob) error {
 
 // emitChunk writes a planned chunk piece by piece and returns its ColumnChunk.
 func (e *engine) emitChunk(c *chunkJob) (*thriftpatch.Struct, error) {
-	defer func() { <-e.slots }()
 	start, dict, data := e.sink.pos, int64(0), int64(0)
-	for it := range c.items {
+	for {
+		it, ok := c.next(e.ctx)
+		if !ok {
+			break
+		}
 		at := e.sink.pos
 		if it.dict {
 			dict = at
@@ -92,11 +97,9 @@ func (e *engine) emitChunk(c *chunkJob) (*thriftpatch.Struct, error) {
 		}
 	}
 	if err := e.ctx.Err(); err != nil {
-		return nil, err
+		return nil, err // the planner's own error is the cause
 	}
-	if c.err != nil {
-		return nil, c.err
-	}
+	<-e.slots // the planner is done: the next chunk may be planned
 	e.job.res.PagesTotal += len(c.table.pages)
 	if data == 0 {
 		data = e.sink.pos
@@ -104,6 +107,16 @@ func (e *engine) emitChunk(c *chunkJob) (*thriftpatch.Struct, error) {
 	c.meta.SetInt(metaCompressed, thriftpatch.I64, e.sink.pos-start)
 	moveOffsets(c.entry, c.meta, c.src, start, dict, data)
 	return c.entry, e.keepIndex(c)
+}
+
+// next is the chunk's next item; false at the end, or when the work was stopped.
+func (c *chunkJob) next(ctx context.Context) (it item, ok bool) {
+	select {
+	case it, ok = <-c.items:
+		return it, ok
+	case <-ctx.Done():
+		return it, false
+	}
 }
 
 func (e *engine) emitItem(c *chunkJob, it item) error {

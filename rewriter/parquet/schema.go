@@ -9,6 +9,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/thriftpatch"
 	"github.com/expunge/expunge/rewriter"
 )
 
@@ -18,8 +19,14 @@ func corrupt(format string, args ...any) error {
 
 // translate turns errors of the read layer into this package's.
 func translate(err error) error {
+	if err == nil || errors.Is(err, rewriter.ErrCorrupt) || errors.Is(err, rewriter.ErrUnsupported) {
+		return err
+	}
+	if errors.Is(err, thriftpatch.ErrMalformed) {
+		return fmt.Errorf("%w: %w", rewriter.ErrCorrupt, err)
+	}
 	var e *pq.Error
-	if !errors.As(err, &e) || errors.Is(err, rewriter.ErrCorrupt) || errors.Is(err, rewriter.ErrUnsupported) {
+	if !errors.As(err, &e) {
 		return err
 	}
 	if errors.Is(e, pq.ErrUnsupported) {
