@@ -19,6 +19,13 @@ import (
 // ColumnRef names a column by Iceberg field id or by path; see pq.Ref.
 type ColumnRef = pq.Ref
 
+// ParseColumn reads a written path: "a.list.element.b", "a.element.b",
+// "$.a[*].b", "$['a.b'].c".
+func ParseColumn(path string) (ColumnRef, error) {
+	p, err := pq.ParsePath(path)
+	return ColumnRef{Path: p}, err
+}
+
 // Match says which columns hold a keyset's keys, one a key part.
 type Match struct {
 	Keys    *keyset.Set
@@ -53,11 +60,10 @@ type Method string
 
 // The methods.
 const (
-	MethodPruned  Method = "pruned by statistics" // no data page was read
-	MethodClean   Method = "scanned clean"
-	MethodHits    Method = "hits"
-	MethodAbsent  Method = "key columns absent"
-	methodUnknown Method = ""
+	MethodPruned Method = "pruned by statistics" // no data page was read
+	MethodClean  Method = "scanned clean"
+	MethodHits   Method = "hits"
+	MethodAbsent Method = "key columns absent"
 )
 
 // Result is what a scan found.

@@ -29,6 +29,7 @@ const (
 type File struct {
 	r    io.ReaderAt
 	size int64
+	tail []byte // the file's end, read at once: often it holds the indexes too
 
 	// Footer is the serialised FileMetaData as stored, FooterOffset its place.
 	Footer       []byte
@@ -113,7 +114,7 @@ func (f *File) readFooter() error {
 	if n > maxFooter {
 		return unsupported("length of %d bytes", n)
 	}
-	f.FooterOffset = f.size - 8 - n
+	f.FooterOffset, f.tail = f.size-8-n, tail
 	if have := int64(len(tail)) - 8; n <= have {
 		f.Footer = tail[have-n : have : have]
 		return nil
@@ -136,13 +137,16 @@ func (f *File) readAt(b []byte, off int64) error {
 }
 
 // readRange reads [off, off+n), which must lie between the leading magic and
-// the footer.
+// the footer. The result must not be changed.
 func (f *File) readRange(off, n, limit int64) ([]byte, error) {
 	if off < 4 || n < 0 || off > f.FooterOffset || n > f.FooterOffset-off {
 		return nil, corrupt("range of %d bytes at %d lies outside the file's data", n, off)
 	}
 	if n > limit {
 		return nil, unsupported("range of %d bytes", n)
+	}
+	if at := off - (f.size - int64(len(f.tail))); at >= 0 {
+		return f.tail[at : at+n : at+n], nil
 	}
 	b := make([]byte, n)
 	return b, f.readAt(b, off)

@@ -261,8 +261,9 @@ func (v *Values) indexes(src []byte, dict *Values) error {
 		return err
 	}
 	v.Index = v.own.index
-	// Most dictionaries are not a power of two long: the check is needed.
-	if 1<<width > dict.N && int64(largest(v.Index)) >= int64(dict.N) {
+	// A bit width that fits the dictionary proves nothing: the value of a run
+	// can be wider.
+	if int64(largest(v.Index)) >= int64(dict.N) {
 		return ErrDictionaryIndex
 	}
 	return nil
