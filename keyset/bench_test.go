@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/bloom"
 )
 
 // benchSet builds a set of n random keys of a kind and a column of values of
@@ -279,6 +280,54 @@ func BenchmarkRead(b *testing.B) {
 				if _, err := Read(bytes.NewReader(frozen)); err != nil {
 					b.Fatal(err)
 				}
+			}
+			report()
+		})
+	}
+}
+
+// BenchmarkPeers puts the selection beside what one would use without it, in one
+// run: a Go map, and parquet-go's filter with the hashes given.
+func BenchmarkPeers(b *testing.B) {
+	const values = 1 << 19
+	s, ints, _, _ := benchSet(b, "int64", 1e6, values)
+	m, _ := NewMatcher(s, []Column{{Physical: PhysInt64}})
+	set := make(map[int64]struct{}, s.Len())
+	f := make(bloom.SplitBlockFilter, filterBlocks(s.Len()))
+	for k := range s.All() {
+		v := Type{Kind: KindInt64}.Int64(k)
+		set[v] = struct{}{}
+		f.Insert(hashWord(uint64(v)^signFlip, 0))
+	}
+	hashes := make([]uint64, values)
+	for i, v := range ints {
+		hashes[i] = hashWord(uint64(v)^signFlip, 0)
+	}
+	dst := make([]int32, 0, values)
+	for name, sel := range map[string]func(){
+		"this":    func() { dst = m.SelectInt64(dst[:0], ints) },
+		"this Go": func() { s.ix.selectGo(dst[:values], hashes) },
+		"map": func() {
+			dst = dst[:0]
+			for i, v := range ints {
+				if _, ok := set[v]; ok {
+					dst = append(dst, int32(i))
+				}
+			}
+		},
+		"parquet-go": func() {
+			dst = dst[:0]
+			for i, h := range hashes {
+				if f.Check(h) {
+					dst = append(dst, int32(i))
+				}
+			}
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			report := cpuTime(b, values)
+			for b.Loop() {
+				sel()
 			}
 			report()
 		})

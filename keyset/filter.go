@@ -32,20 +32,16 @@ func (f filter) insert(h uint64) {
 }
 
 func (f filter) contains(h uint64) bool {
-	return blockMisses(&f.blocks[f.block(h)], uint32(h)) == 0
+	return blockHas(&f.blocks[f.block(h)], uint32(h)) != 0
 }
 
-// blockMisses is 0 when every bit of x is set: no branch, so that the processor
-// can have many blocks in flight.
-func blockMisses(b *[8]uint32, x uint32) uint32 {
-	return (1<<(x*0x47b6137b>>27))&^b[0] |
-		(1<<(x*0x44974d91>>27))&^b[1] |
-		(1<<(x*0x8824ad5b>>27))&^b[2] |
-		(1<<(x*0xa2b7289d>>27))&^b[3] |
-		(1<<(x*0x705495c7>>27))&^b[4] |
-		(1<<(x*0x2df1424b>>27))&^b[5] |
-		(1<<(x*0x9efc4947>>27))&^b[6] |
-		(1<<(x*0x5c6bfb31>>27))&^b[7]
+// blockHas is 1 when every bit of x is set, else 0: no branch, so that the
+// processor can have many blocks in flight.
+func blockHas(b *[8]uint32, x uint32) uint32 {
+	return b[0] >> (x * 0x47b6137b >> 27 & 31) & (b[1] >> (x * 0x44974d91 >> 27 & 31)) &
+		(b[2] >> (x * 0x8824ad5b >> 27 & 31)) & (b[3] >> (x * 0xa2b7289d >> 27 & 31)) &
+		(b[4] >> (x * 0x705495c7 >> 27 & 31)) & (b[5] >> (x * 0x2df1424b >> 27 & 31)) &
+		(b[6] >> (x * 0x9efc4947 >> 27 & 31)) & (b[7] >> (x * 0x5c6bfb31 >> 27 & 31)) & 1
 }
 
 // selectGo writes to dst the indexes of the hashes that pass and returns how
@@ -54,10 +50,8 @@ func (f filter) selectGo(dst []int32, hashes []uint64) int {
 	k, n := 0, uint64(len(f.blocks))
 	dst = dst[:len(hashes)]
 	for i, h := range hashes {
-		miss := blockMisses(&f.blocks[(h>>32)*n>>32], uint32(h))
 		dst[k] = int32(i)
-		// 1 when miss is 0: its negation has no sign bit.
-		k += int(^(miss|-miss)>>31) & 1
+		k += int(blockHas(&f.blocks[(h>>32)*n>>32], uint32(h)))
 	}
 	return k
 }
