@@ -45,21 +45,25 @@ type Bundle struct {
 }
 
 // Verify checks a bundle against a trust file, offline. The manifest is nil
-// when it could not be read; believe it only when Verified says so.
+// when nobody trusted has signed it or it cannot be read; believe it only when
+// Verified says so.
 func Verify(ctx context.Context, b Bundle, t *Trust) (*Manifest, []Check) {
 	v := verification{t: t}
 	e, payload, err := parseEnvelope(b.Envelope)
 	if v.note(CheckEnvelope, err); err != nil {
 		return nil, v.checks
 	}
+	if err := t.checkSignatures(ctx, e); err != nil {
+		v.note(CheckSignature, err) // what nobody trusted has signed is not even parsed
+		return nil, v.checks
+	}
 	st, err := ParseStatement(payload)
 	if err != nil {
-		v.note(CheckSignature, errors.New("nothing readable was signed"))
 		v.note(CheckSchema, err)
 		return nil, v.checks
 	}
 	m := &st.Predicate
-	v.note(CheckSignature, t.checkSignatures(ctx, e, m))
+	v.note(CheckSignature, t.checkRoles(e, m))
 	v.note(CheckSchema, checkForm(payload, st))
 	v.note(CheckOutcome, checkOutcome(m))
 	v.log(b, m)
@@ -97,9 +101,8 @@ func (v *verification) skip(name, why string) {
 	v.checks = append(v.checks, Check{Name: name, Skipped: true, Reason: why})
 }
 
-// checkSignatures demands that every signature holds, that its key is trusted
-// in the role in which the manifest names it, and that an executor has signed.
-func (t *Trust) checkSignatures(ctx context.Context, e *dsse.Envelope, m *Manifest) error {
+// checkSignatures demands that every signature holds and is by a listed key.
+func (t *Trust) checkSignatures(ctx context.Context, e *dsse.Envelope) error {
 	if len(e.Signatures) == 0 {
 		return fmt.Errorf("%w: there is none", ErrSignature)
 	}
@@ -121,9 +124,11 @@ func (t *Trust) checkSignatures(ctx context.Context, e *dsse.Envelope, m *Manife
 	if _, err := ev.Verify(ctx, e); err != nil {
 		return ErrSignature
 	}
-	return t.checkRoles(e, m)
+	return nil
 }
 
+// checkRoles demands that every signer is trusted in the role in which the
+// manifest names it, at the time it states, and that an executor has signed.
 func (t *Trust) checkRoles(e *dsse.Envelope, m *Manifest) error {
 	roles := map[string][]string{} // role → key ids that signed in it
 	for _, s := range e.Signatures {

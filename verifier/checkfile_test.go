@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -285,4 +286,28 @@ func FuzzDecodeHybrid(f *testing.F) {
 			t.Errorf("%d of %d values and no error", seen, n)
 		}
 	})
+}
+
+// TestMutatedFilesEndInAReportOrAnError: never in a panic, never in a hang.
+func TestMutatedFilesEndInAReportOrAnError(t *testing.T) {
+	raw := writeParquet(t, storage.NewMem(), "mem://b/f", people(40))
+	m := append(onID(keysOf(t, "int64", "5", "7"), 1, "id"), onID(keysOf(t, "string", "user3@example.com"), 2, "email")...)
+	r := rand.New(rand.NewPCG(1, 2))
+	readable := 0
+	for range 300 {
+		b := bytes.Clone(raw)
+		for range 1 + r.IntN(3) {
+			b[r.IntN(len(b))] = byte(r.Uint32())
+		}
+		rep, err := CheckFile(context.Background(), bytes.NewReader(b), int64(len(b)), "f", m, FileOptions{AllColumns: true})
+		if (rep == nil) == (err == nil) {
+			t.Fatal(rep, err)
+		}
+		if err == nil {
+			readable++
+		}
+	}
+	if readable == 0 || readable == 300 {
+		t.Errorf("%d of 300 readable", readable)
+	}
 }

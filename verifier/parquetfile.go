@@ -18,6 +18,10 @@ import (
 // an object store, and the bound on memory per open column.
 const readBuffer = 1 << 20
 
+// maxPage bounds what a page header can make us allocate, in bytes. Dictionaries
+// of unique columns reach tens of megabytes.
+const maxPage = 512 << 20
+
 // parquetFile is an open Parquet file as arrow-go sees it.
 type parquetFile struct {
 	*file.Reader
@@ -69,8 +73,7 @@ func newParquet(r io.ReaderAt, size int64) (f *parquetFile, err error) {
 	props := parquet.NewReaderProperties(nil)
 	props.BufferedStreamEnabled = true
 	props.BufferSize = readBuffer
-	props.MaxCompressedPageSize = 1 << 30
-	props.MaxUncompressedPageSize = 2<<30 - 1
+	props.MaxCompressedPageSize, props.MaxUncompressedPageSize = maxPage, 2*maxPage
 	pr, err := file.NewParquetReader(io.NewSectionReader(src, 0, size), file.WithReadProps(props))
 	if err != nil {
 		return nil, openError(err)
