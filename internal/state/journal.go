@@ -205,7 +205,7 @@ func (j *Journal) put(ctx context.Context, seq int64, data []byte) error {
 		return err
 	}
 	if _, err := f.Write(data); err != nil {
-		f.Abort()
+		_ = f.Abort()
 		return err
 	}
 	return f.Close()

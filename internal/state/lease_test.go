@@ -203,7 +203,7 @@ func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 		if _, err := s.Acquire(t.Context(), "x", "one", time.Second); !errors.Is(err, ErrNoCAS) {
 			t.Errorf("%+v: %v", bad, err)
 		}
-		for info := range bad.Store.List(t.Context(), "") {
+		for info := range bad.List(t.Context(), "") {
 			t.Errorf("left %s", info.Path)
 		}
 	}

@@ -51,7 +51,7 @@ func (s *State) testConditions(ctx context.Context, path, etag string) error {
 		if _, err = w.Write([]byte("2")); err == nil {
 			err = w.Close()
 		}
-		w.Abort()
+		_ = w.Abort()
 		return err
 	}
 	if err := write(storage.CreateOptions{IfNotExists: true, Private: true}); !errors.Is(err, storage.ErrExists) {

@@ -27,13 +27,13 @@ func WriteRecords[T any](ctx context.Context, r *Run, name string, records iter.
 			err = enc.Encode(rec)
 		}
 		if err != nil {
-			f.Abort()
+			_ = f.Abort()
 			return n, fmt.Errorf("write record %d of %s: %w", n+1, name, err)
 		}
 		n++
 	}
 	if err := w.Flush(); err != nil {
-		f.Abort()
+		_ = f.Abort()
 		return n, fmt.Errorf("write %s: %w", name, err)
 	}
 	return n, f.Close()
@@ -84,7 +84,7 @@ func (r *Run) WriteBytes(ctx context.Context, name string, data []byte) error {
 		return err
 	}
 	if _, err := f.Write(data); err != nil {
-		f.Abort()
+		_ = f.Abort()
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return f.Close()

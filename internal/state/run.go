@@ -131,7 +131,7 @@ func (r *Run) create(ctx context.Context, name string, o storage.CreateOptions) 
 	}
 	sealed, err := NewSealer(w, r.secret, r.label(name))
 	if err != nil {
-		w.Abort()
+		_ = w.Abort()
 		return nil, fmt.Errorf("create %s: %w", name, err)
 	}
 	return &sealedFile{Sealer: sealed, w: w, name: name}, nil
@@ -159,7 +159,7 @@ func (f *sealedFile) Close() error {
 		err = f.w.Close()
 	}
 	if err != nil {
-		f.w.Abort()
+		_ = f.w.Abort()
 		f.err = fmt.Errorf("close %s: %w", f.name, err)
 	}
 	return f.err

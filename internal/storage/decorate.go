@@ -132,7 +132,7 @@ func (d *decorated) Create(ctx context.Context, path string, o CreateOptions) (W
 	c := &Call{Op: OpCreate, Path: path, Repeatable: true}
 	err := d.do(ctx, c, func(ctx context.Context) error {
 		if w != nil {
-			w.Abort()
+			_ = w.Abort()
 			w = nil
 		}
 		var err error
@@ -141,7 +141,7 @@ func (d *decorated) Create(ctx context.Context, path string, o CreateOptions) (W
 	})
 	if err != nil {
 		if w != nil {
-			w.Abort()
+			_ = w.Abort()
 		}
 		return nil, err
 	}

@@ -109,43 +109,43 @@ func IsNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 // wrapErr classifies the errors of the operating system and the network; it
 // leaves an *Error and an end of file as they are.
 func wrapErr(op, path string, err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || isEOF(err) {
 		return err
 	}
 	var e *Error
 	if errors.As(err, &e) {
 		return err
 	}
-	class, code := Classify(err)
+	code, class := Classify(err)
 	return &Error{Op: op, Path: path, Class: class, Code: code, Cause: err}
 }
 
 // Classify finds the class of an operating system or network error; back ends
 // use it for what their client library did not recognise.
-func Classify(err error) (class error, code string) {
+func Classify(err error) (code string, class error) {
 	if errors.Is(err, context.Canceled) {
-		return context.Canceled, ""
+		return "", context.Canceled
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return context.DeadlineExceeded, ""
+		return "", context.DeadlineExceeded
 	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		if class := classifyErrno(errno); class != nil {
-			return class, ""
+			return "", class
 		}
-		return nil, errno.Error()
+		return errno.Error(), nil
 	}
 	for _, known := range []error{fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, ErrTransient} {
 		if errors.Is(err, known) {
-			return known, ""
+			return "", known
 		}
 	}
 	var network net.Error
 	if errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return ErrTransient, ""
+		return "", ErrTransient
 	}
-	return nil, ""
+	return "", nil
 }
 
 func classifyErrno(errno syscall.Errno) error {

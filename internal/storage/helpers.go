@@ -12,7 +12,7 @@ import (
 
 // isEOF says whether err is the end of an object. It is io.EOF itself then: a
 // broken connection is an error that wraps io.EOF.
-func isEOF(err error) bool { return err == io.EOF }
+func isEOF(err error) bool { return err == io.EOF } //nolint:errorlint // see above
 
 // ReadAll reads a whole object; it is for objects that are known to be small.
 func ReadAll(ctx context.Context, s Store, path string) ([]byte, error) {
@@ -48,7 +48,8 @@ func ReadFull(o Object, p []byte, off int64) error {
 // lost can be repeated.
 func WriteAll(ctx context.Context, s Store, path string, data []byte, o CreateOptions) error {
 	err := writeOnce(ctx, s, path, data, o)
-	if err == nil || !o.IfNotExists || !(errors.Is(err, ErrExists) || errors.Is(err, ErrUnknownOutcome) || IsTransient(err)) {
+	unsure := errors.Is(err, ErrExists) || errors.Is(err, ErrUnknownOutcome) || IsTransient(err)
+	if !unsure || !o.IfNotExists {
 		return err
 	}
 	if have, readErr := ReadAll(ctx, s, path); readErr == nil && bytes.Equal(have, data) {
@@ -63,11 +64,11 @@ func writeOnce(ctx context.Context, s Store, path string, data []byte, o CreateO
 		return err
 	}
 	if _, err := w.Write(data); err != nil {
-		w.Abort()
+		_ = w.Abort()
 		return err
 	}
 	if err := w.Close(); err != nil {
-		w.Abort()
+		_ = w.Abort()
 		return err
 	}
 	return nil

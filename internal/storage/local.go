@@ -46,7 +46,7 @@ func localPath(p string) string {
 func localETag(st fs.FileInfo) string {
 	var inode uint64
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		inode = uint64(sys.Ino)
+		inode = sys.Ino
 	}
 	return fmt.Sprintf("%x-%x-%x", st.ModTime().UnixNano(), st.Size(), inode)
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"iter"
@@ -40,7 +41,7 @@ var errStop = fs.SkipAll
 func (w *localWalk) run() error {
 	dir, _ := filepath.Split(w.key)
 	err := w.walk(dir)
-	if err == errStop || IsNotExist(err) || isErrno(err, syscall.ENOTDIR) {
+	if errors.Is(err, errStop) || IsNotExist(err) || isErrno(err, syscall.ENOTDIR) {
 		return nil // nothing is stored under a folder that does not exist
 	}
 	return err
@@ -69,7 +70,8 @@ func (w *localWalk) walk(dir string) error {
 	for _, name := range names {
 		path := dir + name
 		// A folder is of interest if it extends the prefix, or the prefix extends it.
-		if !strings.HasPrefix(path, w.key) && !(strings.HasSuffix(name, "/") && strings.HasPrefix(w.key, path)) {
+		leads := strings.HasSuffix(name, "/") && strings.HasPrefix(w.key, path)
+		if !leads && !strings.HasPrefix(path, w.key) {
 			continue
 		}
 		if err := w.entry(path); err != nil {

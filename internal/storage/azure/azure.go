@@ -160,7 +160,7 @@ func fail(ctx context.Context, op, path string, err error) error {
 	}
 	var response *azcore.ResponseError
 	if !errors.As(err, &response) {
-		class, code := storage.Classify(err)
+		code, class := storage.Classify(err)
 		if errors.Is(class, context.DeadlineExceeded) || errors.Is(class, context.Canceled) {
 			class = storage.ErrTransient // our own patience
 		}

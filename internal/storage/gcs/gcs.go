@@ -131,7 +131,7 @@ func fail(ctx context.Context, op, path string, err error) error {
 	}
 	var api *googleapi.Error
 	if !errors.As(err, &api) {
-		class, code := store.Classify(err)
+		code, class := store.Classify(err)
 		if errors.Is(class, context.DeadlineExceeded) || errors.Is(class, context.Canceled) {
 			class = store.ErrTransient // our own patience
 		}

@@ -1,6 +1,7 @@
 package gcs
 
 import (
+	"errors"
 	"io/fs"
 	"net/http"
 	"os"
@@ -39,7 +40,7 @@ func TestStatusesHaveTheirClasses(t *testing.T) {
 		404: fs.ErrNotExist, 412: storage.ErrPrecondition, 403: fs.ErrPermission, 429: storage.ErrThrottled,
 		503: storage.ErrThrottled, 500: storage.ErrTransient, 400: nil,
 	} {
-		if got := classOf(status); got != want {
+		if got := classOf(status); !errors.Is(got, want) {
 			t.Errorf("%d is %v", status, got)
 		}
 	}

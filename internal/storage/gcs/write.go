@@ -89,7 +89,7 @@ func (w *writer) Close() error {
 	}
 	if w.err != nil {
 		err := w.err
-		w.Abort()
+		_ = w.Abort()
 		return err
 	}
 	w.closed = true

@@ -239,7 +239,7 @@ func (w *writer) ReadFrom(r io.Reader) (int64, error) {
 
 func (w *writer) Close() error {
 	if w.err != nil {
-		w.w.Abort()
+		_ = w.w.Abort()
 		return w.err
 	}
 	return w.w.Close()

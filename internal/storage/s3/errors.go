@@ -29,7 +29,7 @@ func fail(ctx context.Context, op, path string, err error) error {
 	code, status := codeOf(err)
 	class := classOf(code, status)
 	if class == nil {
-		class, _ = storage.Classify(err)
+		_, class = storage.Classify(err)
 		if errors.Is(class, context.DeadlineExceeded) || errors.Is(class, context.Canceled) {
 			class = storage.ErrTransient // our own patience
 		}

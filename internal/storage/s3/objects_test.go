@@ -146,7 +146,7 @@ func TestVersionsAreListedAndRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	res, err := http.DefaultClient.Do(req)
-	if err != nil || res.StatusCode != 200 {
+	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatal(err, res.Status)
 	}
 	res.Body.Close()

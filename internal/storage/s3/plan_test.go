@@ -167,7 +167,7 @@ func best(in []step) int64 {
 			}
 			rest := r.n - right
 			last := i == len(runs)-1
-			if rest < minPart && !(last && rest > 0) {
+			if rest < minPart && (!last || rest <= 0) {
 				continue
 			}
 			least = min(least, 2*lack+try(i+1, rest-minPart, 0, false))

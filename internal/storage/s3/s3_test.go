@@ -188,8 +188,8 @@ func TestTroubleOnTheWireIsRiddenOut(t *testing.T) {
 						hook = &s.after
 					}
 					for _, size := range []int{1000, 9 << 20} {
-						if testing.Short() && size > 1000 {
-							continue
+						if size > 1000 && name != "reset" && name != "503" {
+							continue // parts fail no differently from small objects
 						}
 						on(hook, 2, method(m), do)
 						roundTrip(t, st, fmt.Sprintf("s3://b/x%d", size), pattern(size))

@@ -284,7 +284,7 @@ func (w *writer) Close() error {
 		return err
 	}
 	if err != nil {
-		w.Abort()
+		_ = w.Abort()
 	}
 	w.closed, w.err, w.queue = true, err, nil
 	return err

@@ -47,7 +47,7 @@ func copyRange(t *testing.T, s storage.Store, o Options) {
 	if err := storage.CopyRange(w, obj, int64(len(data))-5, 10); err == nil {
 		t.Error("copied past the end")
 	}
-	w.Abort()
+	_ = w.Abort()
 	w, err = s.Create(t.Context(), o.Root+"dst", storage.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func doneContext(t *testing.T, s storage.Store, o Options) {
 	if err := w.Close(); !errors.Is(err, context.Canceled) {
 		t.Errorf("close: %v", err)
 	}
-	w.Abort()
+	_ = w.Abort()
 	_, err = s.Open(ctx, o.Root+"a")
 	wantErr(t, err, context.Canceled)
 	wantErr(t, s.Remove(ctx, o.Root+"a"), context.Canceled)

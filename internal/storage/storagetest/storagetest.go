@@ -358,7 +358,7 @@ func rangeReads(t *testing.T, s storage.Store, o Options) {
 		if n != c.got || !bytes.Equal(buf[:n], data[c.off:c.off+n]) {
 			t.Errorf("read %d at %d: %d bytes", c.n, c.off, n)
 		}
-		if n < c.n && err != io.EOF || n == c.n && err != nil && err != io.EOF {
+		if ended := errors.Is(err, io.EOF); !ended && (n < c.n || err != nil) {
 			t.Errorf("read %d at %d: %v", c.n, c.off, err)
 		}
 	}
