@@ -51,7 +51,7 @@ vet:
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## golangci-lint, import arrows included
-	$< run
+	$< run --allow-parallel-runners
 
 # Packages whose tests start goroutines on shared data. Race is slow: the rest has none to find.
 RACE ?= ./configs/... ./cmd/... ./engine/... ./jobs/... ./keyset/... ./scanner/... ./rewriter/... ./verifier/... ./manifests/... ./warehouse/... ./internal/storage/... ./internal/state/...
