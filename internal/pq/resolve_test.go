@@ -3,11 +3,15 @@ package pq_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/deprecated"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
 )
@@ -130,6 +134,67 @@ func TestRepeatedAncestorsAreTheListsOnTheWay(t *testing.T) {
 	for i, n := range c.RepeatedAncestors() {
 		if n == nil || n.Rep != i+1 {
 			t.Fatalf("ancestor %d: %+v", i, n)
+		}
+	}
+}
+
+// elem is a schema element of a footer made by hand.
+func elem(name string, rep format.FieldRepetitionType, children int32, typ format.Type, conv deprecated.ConvertedType) format.SchemaElement {
+	e := format.SchemaElement{Name: name}
+	e.RepetitionType.Set(rep)
+	if children > 0 {
+		e.NumChildren.Set(children)
+	} else {
+		e.Type.Set(typ)
+	}
+	if conv >= 0 {
+		e.ConvertedType.Set(conv)
+	}
+	return e
+}
+
+// Lists and maps in the shapes of older writers (LogicalTypes.md, "Backward
+// compatibility rules") have the same logical paths as today's.
+func TestLegacyListsAndMapsHaveLogicalPaths(t *testing.T) {
+	const none = deprecated.ConvertedType(-1)
+	group := func(name string, rep format.FieldRepetitionType, n int32, conv deprecated.ConvertedType) format.SchemaElement {
+		return elem(name, rep, n, 0, conv)
+	}
+	leaf := func(name string, rep format.FieldRepetitionType) format.SchemaElement {
+		return elem(name, rep, 0, format.Int64, none)
+	}
+	m := format.FileMetaData{Version: 1, Schema: []format.SchemaElement{
+		group("root", format.Required, 6, none),
+		group("two", format.Optional, 1, deprecated.List), leaf("element", format.Repeated),
+		group("arr", format.Optional, 1, deprecated.List), group("array", format.Repeated, 1, none), leaf("b", format.Optional),
+		group("tup", format.Optional, 1, deprecated.List), group("tup_tuple", format.Repeated, 1, none), leaf("b", format.Required),
+		group("hive", format.Optional, 1, deprecated.List), group("bag", format.Repeated, 1, none), leaf("array_element", format.Optional),
+		group("pair", format.Optional, 1, deprecated.List), group("x", format.Repeated, 2, none), leaf("b", format.Required), leaf("c", format.Required),
+		group("mkv", format.Optional, 1, deprecated.MapKeyValue), group("map", format.Repeated, 2, deprecated.MapKeyValue), leaf("key", format.Required), leaf("value", format.Optional),
+	}}
+	footer, err := thrift.Marshal(new(thrift.CompactProtocol), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := append([]byte("PAR1"), footer...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(footer)))
+	f := open(t, append(b, "PAR1"...))
+	for want, spellings := range map[string][]string{
+		"two.element":            {"two.element", "$.two[*]"},
+		"arr.array.b":            {"arr.element.b", "$.arr[*].b", "arr.array.b"},
+		"tup.tup_tuple.b":        {"tup.element.b", "$.tup[*].b"},
+		"hive.bag.array_element": {"hive.element", "$.hive[*]", "hive.bag.array_element"},
+		"pair.x.c":               {"pair.element.c", "$.pair[*].c"},
+		"mkv.map.value":          {"mkv.value", "$.mkv[*].value", "mkv.map.value"},
+	} {
+		for _, s := range spellings {
+			path, err := pq.ParsePath(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if col, err := f.Schema.Resolve(pq.Ref{Path: path}); err != nil || col.Name() != want {
+				t.Errorf("%s: %v, %v, want %s", s, col, err, want)
+			}
 		}
 	}
 }
