@@ -1,10 +1,10 @@
 package keyset
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 )
 
 // An index finds a key's number by its hash: first the filter, then a bucket of
@@ -205,38 +205,41 @@ func (x *index) fill(keys [][2]uint64, first, last, base int) {
 func (x *index) check(st store, workers int) error {
 	n := st.len()
 	shares := (n + hashChunk - 1) / hashChunk
-	lost := make([]bool, workers)
-	parallel(workers, shares, func(w, s int) {
-		from, to := s*hashChunk, min((s+1)*hashChunk, n)
-		hashes, sel := make([]uint64, to-from), make([]int32, to-from)
-		st.hashes(hashes, from, x.seed)
-		if x.selectHits(sel, hashes) != to-from {
-			lost[w] = true
-			return
+	var lost atomic.Bool
+	parallel(workers, shares, func(_, s int) {
+		for at, end := s*hashChunk, min((s+1)*hashChunk, n); at < end; at += batch {
+			if !x.checkBatch(st, at, min(at+batch, end)) {
+				lost.Store(true)
+				return
+			}
 		}
-		i := from
-		st.each(from, to, func(key []byte) bool {
-			h := hashes[i-from]
-			var at int
-			switch st := st.(type) {
-			case *wordStore:
-				at = x.findWord(h, st, binary.BigEndian.Uint64(key))
-			case *wideStore:
-				at = x.findWide(h, st, wideOf(key))
-			default:
-				at = x.find(h, st, key)
-			}
-			if at != i {
-				lost[w] = true
-			}
-			i++
-			return true
-		})
 	})
-	for _, l := range lost {
-		if l {
-			return errLostKey
-		}
+	if lost.Load() {
+		return errLostKey
 	}
 	return nil
+}
+
+func (x *index) checkBatch(st store, from, to int) bool {
+	var hashes [batch]uint64
+	var sel [batch]int32
+	var cand [batch]uint32
+	n := to - from
+	st.hashes(hashes[:n], from, x.seed)
+	if x.selectHits(sel[:n], hashes[:n]) != n {
+		return false
+	}
+	x.candidates(cand[:n], sel[:n], hashes[:n])
+	var key []byte
+	for i, c := range cand[:n] {
+		if int(c) == from+i {
+			continue
+		}
+		// Another key of the bucket has the same tag.
+		key = st.appendTo(key[:0], from+i)
+		if x.find(hashes[i], st, key) != from+i {
+			return false
+		}
+	}
+	return true
 }
