@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/schema"
@@ -225,7 +226,7 @@ func mapNode(n schema.Node, f *iceberg.MappedField, ids map[schema.Node]int) {
 			mapNode(node, m, ids)
 		}
 	}
-	repeated := g.NumFields() == 1 && g.Field(0).RepetitionType().String() == "REPEATED"
+	repeated := g.NumFields() == 1 && g.Field(0).RepetitionType() == parquet.Repetitions.Repeated
 	switch rep, _ := firstField(g).(*schema.GroupNode); {
 	case !repeated:
 		mapGroup(g, f.Fields, ids)

@@ -33,7 +33,8 @@ const (
 	boundInt boundKind = iota
 	boundBool
 	boundFloat
-	boundBytes   // compared and stored byte for byte
+	boundUUID    // compared byte for byte, never truncated
+	boundBytes   // the same, truncated by bytes
 	boundString  // the same, truncated by characters
 	boundDecimal // big-endian two's complement of any width
 	boundDecInt  // a decimal that Parquet stores in an integer
@@ -74,9 +75,13 @@ func newBounds(t iceberg.Type, col *schema.Column) *bounds {
 		if isBytes {
 			return &bounds{kind: boundString}
 		}
-	case iceberg.BinaryType, iceberg.FixedType, iceberg.UUIDType:
+	case iceberg.BinaryType, iceberg.FixedType:
 		if isBytes {
 			return &bounds{kind: boundBytes}
+		}
+	case iceberg.UUIDType:
+		if isBytes {
+			return &bounds{kind: boundUUID}
 		}
 	case iceberg.DecimalType:
 		if isInt {
@@ -187,7 +192,7 @@ func (b *bounds) serialized(mode metricsMode) (lower, upper []byte) {
 		}
 		return truncateString(b.blo, mode.length), truncateStringUp(b.bhi, mode.length)
 	}
-	if mode.kind == metricsFull || len(b.blo) == 16 && len(b.bhi) == 16 && mode.length >= 16 {
+	if mode.kind == metricsFull || b.kind == boundUUID {
 		return b.blo, b.bhi
 	}
 	return b.blo[:min(len(b.blo), mode.length)], truncateBytesUp(b.bhi, mode.length)
