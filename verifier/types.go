@@ -82,20 +82,25 @@ type Report struct {
 // Modes of VerifyTable.
 const (
 	ModeFull      = "full"      // every file
-	ModeRewritten = "rewritten" // files that Options.Only picks
+	ModeRewritten = "rewritten" // live files that Options.Only picks, and all of history
 	ModeSample    = "sample"    // a random share of files, by seed
 )
 
 // Options say how much is looked at.
 type Options struct {
-	Mode      string
-	Only      func(path string) bool // ModeRewritten
-	SamplePPM int64                  // ModeSample
-	Seed      uint64                 // ModeSample: the same seed picks the same files
-	Workers   int                    // default 2
-	// Files asks for the surfaces inside data files as well (dictionaries, statistics, …).
+	Mode string
+	// Only picks the files that a run wrote: the live files that ModeRewritten
+	// looks at, and in every mode those whose columns are all searched for
+	// leftovers. Without it every file that is looked at is searched like that.
+	Only      func(path string) bool
+	SamplePPM int64  // ModeSample
+	Seed      uint64 // ModeSample: the same seed picks the same files
+	Workers   int    // default 1
+	// Files asks for the surfaces inside data files as well: dictionaries,
+	// statistics, indexes, filters, footers.
 	Files bool
-	// Metadata asks for manifests, lists, paths, metadata files; Orphans for a listing of the location.
+	// Metadata asks for history, manifests, lists, paths, delete and metadata
+	// files; Orphans for a listing of the location.
 	Metadata, Orphans bool
 	// MaxFindings bounds Report.Findings; the counts are always complete. Default 1000.
 	MaxFindings int
@@ -120,7 +125,6 @@ type Rewrite struct {
 	Action  warehouse.Action // delete by default
 	// Lineage: the new file carries _row_id and _last_updated_sequence_number as columns.
 	Lineage bool
-	// Planned is set when rows of deletes that apply were counted as of Deletes in Old.
 	Matches []warehouse.BoundMatch
 }
 
