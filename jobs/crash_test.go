@@ -79,7 +79,7 @@ func (s *sweep) run(t *testing.T, env jobs.Env) (*jobs.Summary, error) {
 func (s *sweep) settle(t *testing.T, what string) {
 	t.Helper()
 	sum, err := s.run(t, jobs.Env{})
-	for deadline := time.Now().Add(5 * time.Second); errors.Is(err, state.ErrLeaseHeld) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, state.ErrLeaseHeld) && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond)
 		sum, err = s.run(t, jobs.Env{})
 	}
@@ -189,4 +189,4 @@ func TestKillAtEveryStorageOperationEndsAsUndisturbed(t *testing.T) {
 
 // leaseInSweep is how long a killed process keeps its lease. The process that
 // comes next waits for it to lapse.
-const leaseInSweep = 300 * time.Millisecond
+const leaseInSweep = 2 * time.Second

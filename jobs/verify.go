@@ -157,9 +157,7 @@ func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecor
 		if res.Status != warehouse.Rewritten && res.Status != warehouse.Dropped {
 			continue
 		}
-		if res.Output != nil {
-			written[xxh3.HashString(res.Output.Path)] = true
-		}
+		mark(written, res)
 		p.Go(func(ctx context.Context) error { return sums.compare(ctx, store, t, res) })
 	}
 	if err := errors.Join(p.Wait(), listErr); err != nil {
@@ -205,6 +203,29 @@ func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boun
 	return nil
 }
 
+// mark adds the paths of a replacement: the new file, and the old one, which
+// history may still hold.
+func mark(paths map[uint64]bool, res warehouse.Result) {
+	paths[xxh3.HashString(res.Task.File.Path)] = true
+	if res.Output != nil {
+		paths[xxh3.HashString(res.Output.Path)] = true
+	}
+}
+
+// replacements are the paths of every replacement of a target, hashed.
+func (r *Run) replacements(ctx context.Context, slot int) (map[uint64]bool, error) {
+	paths := map[uint64]bool{}
+	for res, err := range r.final(ctx, slot, r.progress.committed[slot]) {
+		if err != nil {
+			return nil, fmt.Errorf("read results: %w", err)
+		}
+		if res.Status == warehouse.Rewritten || res.Status == warehouse.Dropped {
+			mark(paths, res)
+		}
+	}
+	return paths, nil
+}
+
 // verifyResidue looks, after a purge, at what is still stored: history,
 // Iceberg metadata, paths, and the files themselves.
 func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, error) {
@@ -220,11 +241,24 @@ func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, 
 	if err != nil {
 		return rec, fmt.Errorf("describe: %w", err)
 	}
-	o := r.verifyOptions(nil)
-	o.Metadata, o.Orphans, o.Files = true, true, false
+	paths, err := r.replacements(ctx, t.slot)
+	if err != nil {
+		return rec, err
+	}
+	// A purge that comes after a grace has a manifest of its own, so it looks at
+	// the files again; one that follows the run's verification need not.
+	late := r.job.cfg.Grace > 0
+	if !late {
+		paths = nil
+	}
+	o := r.verifyOptions(paths)
+	o.Metadata, o.Orphans, o.Files = true, true, late
 	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, o)
 	if err != nil {
 		return rec, fmt.Errorf("verify residue: %w", err)
+	}
+	if o.Mode == verifier.ModeRewritten && late {
+		nothingRewritten(rep)
 	}
 	rec.addReport(rep)
 	rec.Time = clock.Now(ctx)
