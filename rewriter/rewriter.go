@@ -32,7 +32,7 @@ type Edit struct {
 }
 
 // Column names a schema node: by field id, or by its path in the file when
-// FieldID is 0. Path holds the file's own group names ("tags", "list", "element").
+// FieldID is 0. Path is physical ("tags", "list", "element") or logical ("tags", "element").
 type Column struct {
 	FieldID int32
 	Path    []string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -147,7 +148,7 @@ func arrowSample(t testing.TB, r *rand.Rand, name string, n int, props ...arrowp
 	rec := arrowRecord(r, n)
 	defer rec.Release()
 	props = append([]arrowparquet.WriterProperty{
-		arrowparquet.WithMaxRowGroupLength(int64(n/3 + 1)), arrowparquet.WithDataPageSize(600), arrowparquet.WithBatchSize(32),
+		arrowparquet.WithMaxRowGroupLength(int64(n/3 + 1)), arrowparquet.WithDataPageSize(400), arrowparquet.WithBatchSize(20),
 		arrowparquet.WithDictionaryPageSizeLimit(1500),
 	}, props...)
 	var buf bytes.Buffer
@@ -168,31 +169,29 @@ func arrowSample(t testing.TB, r *rand.Rand, name string, n int, props ...arrowp
 func arrowCorpus(t testing.TB) []sample {
 	r := rand.New(rand.NewPCG(1, 2))
 	var out []sample
-	codecs := map[string]compress.Compression{
-		"none": compress.Codecs.Uncompressed, "snappy": compress.Codecs.Snappy, "gzip": compress.Codecs.Gzip,
-		"zstd": compress.Codecs.Zstd, "brotli": compress.Codecs.Brotli, "lz4raw": compress.Codecs.Lz4Raw,
-	}
+	codecs := []compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Snappy, compress.Codecs.Gzip,
+		compress.Codecs.Zstd, compress.Codecs.Brotli, compress.Codecs.Lz4Raw}
 	versions := []arrowparquet.DataPageVersion{arrowparquet.DataPageV1, arrowparquet.DataPageV2}
-	for codec, c := range codecs {
+	for _, c := range codecs {
 		for v, version := range versions {
 			for _, index := range []bool{false, true} {
-				name := fmt.Sprintf("arrow/%s/v%d/index=%t", codec, v+1, index)
-				out = append(out, arrowSample(t, r, name, 400, arrowparquet.WithCompression(c),
+				name := fmt.Sprintf("arrow/%s/v%d/index=%t", strings.ToLower(c.String()), v+1, index)
+				out = append(out, arrowSample(t, r, name, 240, arrowparquet.WithCompression(c),
 					arrowparquet.WithDataPageVersion(version), arrowparquet.WithPageIndexEnabled(index)))
 			}
 		}
 	}
 	for v, version := range versions {
 		out = append(out,
-			arrowSample(t, r, fmt.Sprintf("arrow/plain/v%d", v+1), 400, arrowparquet.WithDictionaryDefault(false),
+			arrowSample(t, r, fmt.Sprintf("arrow/plain/v%d", v+1), 240, arrowparquet.WithDictionaryDefault(false),
 				arrowparquet.WithDataPageVersion(version), arrowparquet.WithPageIndexEnabled(true)),
-			arrowSample(t, r, fmt.Sprintf("arrow/delta/v%d", v+1), 400, append(deltaProps(),
+			arrowSample(t, r, fmt.Sprintf("arrow/delta/v%d", v+1), 240, append(deltaProps(),
 				arrowparquet.WithDataPageVersion(version), arrowparquet.WithPageIndexEnabled(v == 0), arrowparquet.WithCompression(compress.Codecs.Zstd))...),
-			arrowSample(t, r, fmt.Sprintf("arrow/bloom/v%d", v+1), 400, arrowparquet.WithBloomFilterEnabled(true),
+			arrowSample(t, r, fmt.Sprintf("arrow/bloom/v%d", v+1), 240, arrowparquet.WithBloomFilterEnabled(true),
 				arrowparquet.WithDataPageVersion(version), arrowparquet.WithPageIndexEnabled(v == 0)),
-			arrowSample(t, r, fmt.Sprintf("arrow/nostats/v%d", v+1), 400, arrowparquet.WithStats(false),
+			arrowSample(t, r, fmt.Sprintf("arrow/nostats/v%d", v+1), 240, arrowparquet.WithStats(false),
 				arrowparquet.WithDataPageVersion(version)),
-			arrowSample(t, r, fmt.Sprintf("arrow/onepage/v%d", v+1), 400, arrowparquet.WithDataPageSize(1<<20),
+			arrowSample(t, r, fmt.Sprintf("arrow/onepage/v%d", v+1), 240, arrowparquet.WithDataPageSize(1<<20),
 				arrowparquet.WithBatchSize(1024), arrowparquet.WithDictionaryPageSizeLimit(1<<20), arrowparquet.WithDataPageVersion(version)))
 	}
 	return out

@@ -106,7 +106,9 @@ func (e *engine) emitChunk(c *chunkJob) (*thriftpatch.Struct, error) {
 	}
 	c.meta.SetInt(metaCompressed, thriftpatch.I64, e.sink.pos-start)
 	moveOffsets(c.entry, c.meta, c.src, start, dict, data)
-	return c.entry, e.keepIndex(c)
+	err := e.keepIndex(c)
+	c.dict, c.table = nil, nil // dictionaries are large, and all chunks of a file stay listed
+	return c.entry, err
 }
 
 // next is the chunk's next item; false at the end, or when the work was stopped.
@@ -189,7 +191,6 @@ func (e *engine) keepIndex(c *chunkJob) error {
 		p.columnIndex = ci.Append(nil)
 	}
 	e.index = append(e.index, p)
-	c.table.pages = nil
 	return nil
 }
 

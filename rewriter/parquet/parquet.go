@@ -57,6 +57,7 @@ func RewriteTo(ctx context.Context, in Input, out Output, e rewriter.Edit, o rew
 		return j.res, nil
 	}
 	s := newSink(ctx, in, out, !o.SkipDigest)
+	defer s.close()
 	if err := j.run(s); err != nil {
 		return nil, translate(err)
 	}

@@ -1,6 +1,7 @@
 package parquet
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 
@@ -70,7 +71,7 @@ func resolve(s *pq.Schema, e rewriter.Edit) (*plan, error) {
 func (p *plan) addRedaction(s *pq.Schema, r rewriter.Redaction) error {
 	n, err := find(s, r.Column)
 	if err != nil {
-		if r.Column.AllowMissing {
+		if r.Column.AllowMissing && errors.Is(err, rewriter.ErrColumn) {
 			return nil
 		}
 		return err
@@ -100,23 +101,21 @@ func (p *plan) addRedaction(s *pq.Schema, r rewriter.Redaction) error {
 func (p *plan) addRemoval(s *pq.Schema, r rewriter.Removal) error {
 	n, err := find(s, r.Column)
 	if err != nil {
-		if r.Column.AllowMissing {
+		if r.Column.AllowMissing && errors.Is(err, rewriter.ErrColumn) {
 			return nil
 		}
 		return err
 	}
-	for n.Repetition != format.Repeated {
-		if len(n.Children) != 1 {
-			return fmt.Errorf("column %s: %w", nodeName(n), &rewriter.UnsupportedError{What: "element removal from a column that is no list or map"})
-		}
-		n = n.Children[0]
+	list := n.RepeatedNode()
+	if list == nil {
+		return fmt.Errorf("column %s: %w", nodeName(n), &rewriter.UnsupportedError{What: "element removal from a column that is no list or map"})
 	}
 	if r.Elements == nil || r.Elements.IsEmpty() {
 		return nil
 	}
 	for i := range p.leaves {
-		if under(p.leaves[i].column.Node, n) {
-			p.leaves[i].removal = append(p.leaves[i].removal, removal{elements: r.Elements, list: n})
+		if under(p.leaves[i].column.Node, list) {
+			p.leaves[i].removal = append(p.leaves[i].removal, removal{elements: r.Elements, list: list})
 		}
 	}
 	return nil

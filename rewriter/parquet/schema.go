@@ -59,26 +59,11 @@ func under(n, g *pq.Node) bool {
 
 // find resolves a column of an edit to a schema node.
 func find(s *pq.Schema, c rewriter.Column) (*pq.Node, error) {
-	if c.FieldID != 0 {
-		if n := findID(s.Root, c.FieldID); n != nil {
-			return n, nil
-		}
-		if len(c.Path) == 0 || s.HasFieldIDs {
-			return nil, fmt.Errorf("column with field id %d: %w", c.FieldID, rewriter.ErrColumn)
-		}
+	n, err := s.ResolveNode(pq.Ref{FieldID: c.FieldID, Path: c.Path})
+	if errors.Is(err, pq.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", rewriter.ErrColumn, err)
 	}
-	n := s.Root
-	for _, name := range c.Path {
-		i := slices.IndexFunc(n.Children, func(k *pq.Node) bool { return k.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("column %s: %w", strings.Join(c.Path, "."), rewriter.ErrColumn)
-		}
-		n = n.Children[i]
-	}
-	if n == s.Root {
-		return nil, fmt.Errorf("empty column path: %w", rewriter.ErrColumn)
-	}
-	return n, nil
+	return n, err
 }
 
 func findID(n *pq.Node, id int32) *pq.Node {
