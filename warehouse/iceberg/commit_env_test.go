@@ -442,3 +442,7 @@ func (l *planLake) wantTotals(name string) {
 		}
 	}
 }
+
+func (l *planLake) write(path, text string) error {
+	return storage.WriteAll(l.ctx, l.store, path, []byte(text), storage.CreateOptions{})
+}
