@@ -34,11 +34,25 @@ func (s *State) probe(ctx context.Context) (time.Duration, error) {
 	if s.ok {
 		return skew, nil
 	}
+	s.sweepProbes(ctx, info.ModTime)
 	if err := s.testConditions(ctx, path, info.ETag); err != nil {
 		return 0, fmt.Errorf("probe store: %w", err)
 	}
 	s.ok = true
 	return skew, nil
+}
+
+// sweepProbes removes the probes of processes that died before they could; that
+// it fails is of no consequence.
+func (s *State) sweepProbes(ctx context.Context, now time.Time) {
+	for info, err := range s.store.List(ctx, s.root+"leases/probe-") {
+		if err != nil {
+			return
+		}
+		if now.Sub(info.ModTime) > time.Hour {
+			_ = s.store.Remove(ctx, info.Path)
+		}
+	}
 }
 
 // testConditions expects two writes to be refused and one to succeed.

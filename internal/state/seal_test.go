@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/expunge/expunge/internal/storage"
 )
 
 var testSecret = bytes.Repeat([]byte{7}, 32)
@@ -183,3 +185,24 @@ func BenchmarkUnseal(b *testing.B) {
 		}
 	}
 }
+
+// TestStoreTroubleIsNotDamage: a read that the store cut short is worth
+// another try, and must not be taken for a file that was cut short.
+func TestStoreTroubleIsNotDamage(t *testing.T) {
+	sealed := sealAll(t, bytes.Repeat([]byte("x"), 2*chunkSize), "a")
+	trouble := storage.NewError("read", "mem://b/x", storage.ErrTransient, "truncated", io.ErrUnexpectedEOF)
+	for _, n := range []int{3, 60, chunkSize, 2 * chunkSize} {
+		r := io.MultiReader(bytes.NewReader(sealed[:n]), errReader{trouble})
+		u, err := NewUnsealer(r, testSecret, "a")
+		if err == nil {
+			_, err = io.ReadAll(u)
+		}
+		if !storage.IsTransient(err) || errors.Is(err, ErrCorrupt) {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+	}
+}
+
+type errReader struct{ err error }
+
+func (r errReader) Read([]byte) (int, error) { return 0, r.err }

@@ -8,6 +8,9 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"time"
+
+	"github.com/expunge/expunge/internal/clock"
 )
 
 // isEOF says whether err is the end of an object. It is io.EOF itself then: a
@@ -179,4 +182,29 @@ func First(seq iter.Seq2[Info, error]) (Info, bool, error) {
 		return info, err == nil, err
 	}
 	return Info{}, false, nil
+}
+
+// CleanUnfinished removes what writers that are gone left under a prefix:
+// temporary files, and multipart uploads that were begun before olderThan ago.
+// Whether an upload's writer is alive can't be told on an object store, so the
+// age must be longer than any write lasts; on a local disk it can, and age
+// does not matter.
+func CleanUnfinished(ctx context.Context, s Store, prefix string, olderThan time.Duration) (int, error) {
+	var found []Upload
+	for u, err := range Unfinished(ctx, s, prefix) {
+		if err != nil {
+			return 0, err
+		}
+		if isTemp(u.ID) || clock.Now(ctx).Sub(u.Started) > olderThan {
+			found = append(found, u)
+		}
+	}
+	n := 0
+	for _, u := range found {
+		if err := RemoveUnfinished(ctx, s, u); err != nil && !errors.Is(err, ErrPrecondition) {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }

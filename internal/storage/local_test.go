@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -97,8 +98,8 @@ func TestKilledWriterLeavesOnlyARecognisableTemporaryFile(t *testing.T) {
 	if len(left) != 1 || strings.Contains(left[0].ID, "jane") {
 		t.Fatalf("%+v", left)
 	}
-	if err := storage.RemoveUnfinished(t.Context(), s, left[0]); err != nil {
-		t.Fatal(err)
+	if n, err := storage.CleanUnfinished(t.Context(), s, dir+"/", time.Hour); n != 1 || err != nil {
+		t.Fatal(n, err)
 	}
 	if got := unfinished(); len(got) != 0 {
 		t.Errorf("left %v", got)

@@ -143,7 +143,7 @@ func copyPlain(dst, src *os.File, off, n int64) (int64, error) {
 	defer copyBuffers.Put(buf)
 	m, err := src.ReadAt((*buf)[:min(n, int64(len(*buf)))], off)
 	if m == 0 {
-		if err == io.EOF {
+		if isEOF(err) {
 			err = nil
 		}
 		return 0, err

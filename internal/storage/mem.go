@@ -156,7 +156,7 @@ func (w *memWriter) CopyRange(src Object, off, n int64) error {
 	}
 	buf := make([]byte, n)
 	if m, err := o.ReadAt(buf, off); int64(m) < n {
-		if err == io.EOF {
+		if isEOF(err) {
 			err = io.ErrUnexpectedEOF
 		}
 		return wrapErr("copy range", w.path, err)

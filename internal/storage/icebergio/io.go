@@ -114,7 +114,7 @@ func (o *IO) WalkDir(root string, fn fs.WalkDirFunc) error {
 			}
 		}
 	}
-	if err == fs.SkipAll || err == fs.SkipDir {
+	if errors.Is(err, fs.SkipAll) || errors.Is(err, fs.SkipDir) {
 		return nil
 	}
 	return err
@@ -148,7 +148,7 @@ func (w *walk) visit(info storage.Info) error {
 			continue
 		}
 		w.open = append(w.open[:depth], dir)
-		if err := w.enter(dir); err == fs.SkipDir {
+		if err := w.enter(dir); errors.Is(err, fs.SkipDir) {
 			w.skip = dir
 			return nil
 		} else if err != nil {
@@ -156,7 +156,7 @@ func (w *walk) visit(info storage.Info) error {
 		}
 	}
 	err := w.fn(info.Path, entry{fileInfo{info}}, nil)
-	if err == fs.SkipDir { // of a file: skip what is left of its folder
+	if errors.Is(err, fs.SkipDir) { // of a file: skip what is left of its folder
 		w.skip = dir
 		return nil
 	}
