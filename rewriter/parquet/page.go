@@ -168,6 +168,11 @@ func (j *pageJob) values(src []byte, n int, edited bool, vals *pq.Values, starts
 		}
 		return v, nil, err
 	}
+	if n == 0 && !h.UsesDictionary() {
+		// Writers put different things into a section of no values; none is read.
+		none := &pq.Values{Type: col.Type, Width: valueWidth(col), Offsets: []uint32{0}}
+		return viewOf(none, nil), none, nil
+	}
 	if h.UsesDictionary() && j.chunk.dict == nil {
 		return view{}, nil, corrupt("dictionary-encoded page without a dictionary")
 	}
