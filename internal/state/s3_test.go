@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
@@ -13,20 +14,31 @@ import (
 	_ "github.com/expunge/expunge/internal/storage/s3"
 )
 
+// s3Store is an S3 server in this process, or the one whose address is in
+// EXPUNGE_TEST_S3 and that has a bucket "state".
+func s3Store(t *testing.T) storage.Store {
+	t.Helper()
+	endpoint := os.Getenv("EXPUNGE_TEST_S3")
+	if endpoint == "" {
+		back := s3mem.New()
+		if err := back.CreateBucket("state"); err != nil {
+			t.Fatal(err)
+		}
+		srv := httptest.NewServer(gofakes3.New(back, gofakes3.WithTimeSkewLimit(0)).Server())
+		t.Cleanup(srv.Close)
+		t.Cleanup(srv.CloseClientConnections)
+		endpoint = srv.URL
+	}
+	return storage.WithRetry(storage.New(map[string]string{
+		"s3.endpoint": endpoint, "s3.access-key-id": "id", "s3.secret-access-key": "secret",
+	}), storage.DefaultRetry)
+}
+
 // TestStateWorksOnS3: compare and swap by if-match and if-none-match, sealed
 // files in parts, and the destruction of a secret.
 func TestStateWorksOnS3(t *testing.T) {
-	back := s3mem.New()
-	if err := back.CreateBucket("state"); err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(gofakes3.New(back, gofakes3.WithTimeSkewLimit(0)).Server())
-	defer srv.Close()
-	store := storage.WithRetry(storage.New(map[string]string{
-		"s3.endpoint": srv.URL, "s3.access-key-id": "id", "s3.secret-access-key": "secret",
-	}), storage.DefaultRetry)
-	defer srv.CloseClientConnections()
-	s := openOn(t, store, "s3://state/expunge")
+	store, root := s3Store(t), "s3://state"+t.TempDir()
+	s := openOn(t, store, root)
 	one := acquire(t, s, "one", 20*time.Second)
 	if _, err := s.Acquire(t.Context(), "lake.sales.orders", "two", 20*time.Second); !errors.Is(err, ErrLeaseHeld) {
 		t.Error(err)
@@ -49,10 +61,10 @@ func TestStateWorksOnS3(t *testing.T) {
 	if err := two.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, err := work(t.Context(), store, "s3://state/expunge"); err != nil {
+	if _, err := work(t.Context(), store, root); err != nil {
 		t.Fatal(err)
 	}
-	checkFinal(t, store, "s3://state/expunge", 0)
+	checkFinal(t, store, root, 0)
 	r, err := s.OpenRun(t.Context(), "run")
 	if err != nil {
 		t.Fatal(err)

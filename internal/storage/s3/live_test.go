@@ -3,6 +3,7 @@ package s3
 import (
 	"bytes"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -148,4 +149,55 @@ func TestLiveVersions(t *testing.T) {
 	if left != 1 {
 		t.Errorf("%d versions left", left)
 	}
+}
+
+func BenchmarkLive(b *testing.B) {
+	endpoint := os.Getenv("EXPUNGE_TEST_S3")
+	if endpoint == "" {
+		b.Skip("EXPUNGE_TEST_S3 is not set")
+	}
+	st, err := Open(b.Context(), storage.ParseLocation("s3://bench/"), map[string]string{propEndpoint: endpoint, propKeyID: "id", propSecret: "secret"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, _ = st.(*bucket).client.CreateBucket(b.Context(), &s3.CreateBucketInput{Bucket: aws.String("bench")})
+	data := pattern(64 << 20)
+	b.Run("write 64 MiB", func(b *testing.B) {
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			if err := storage.WriteAll(b.Context(), st, "s3://bench/x", data, storage.CreateOptions{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	o, err := st.Open(b.Context(), "s3://bench/x")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, size := range []int{64 << 10, 1 << 20, 8 << 20} {
+		b.Run("read "+strconv.Itoa(size), func(b *testing.B) {
+			buf := make([]byte, size)
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				if err := storage.ReadFull(o, buf, 1234); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("splice 64 MiB", func(b *testing.B) {
+		b.SetBytes(o.Info().Size)
+		for b.Loop() {
+			w, err := st.Create(b.Context(), "s3://bench/y", storage.CreateOptions{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := storage.CopyRange(w, o, 0, o.Info().Size); err != nil {
+				b.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
