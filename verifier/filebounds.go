@@ -218,11 +218,11 @@ func (o *openBounds) seeCut(v []byte) {
 // chunkValues visits the values of one column chunk until done.
 func (c *fileCheck) chunkValues(rg, col int, visit func([]byte), done func() bool) error {
 	l := c.f.leaf(c.ctx, col)
-	l.rg = rg
+	l.group(rg)
 	defer l.close()
 	for !done() {
 		bt, err := l.next()
-		if err != nil || bt == nil || l.rg > rg+1 {
+		if err != nil || bt == nil {
 			return err
 		}
 		for i := range bt.nvals {

@@ -106,35 +106,79 @@ type rowCounter struct{ row int64 }
 
 func newRowCounter() rowCounter { return rowCounter{-1} }
 
+// scanSingle reads a column row group by row group. A chunk whose dictionary
+// holds no key and whose pages all refer to it holds no key.
 func (b *boundKeys) scanSingle(ctx context.Context, f *parquetFile, hits *roaring64.Bitmap) error {
 	l := f.leaf(ctx, b.cols[0])
 	defer l.close()
+	p, err := newProbe(b)
+	if err != nil {
+		return err
+	}
 	rows := newRowCounter()
-	var sel []int32
-	for {
-		bt, err := l.next()
+	for rg := range f.NumRowGroups() {
+		clean, err := b.cleanDictionary(f, rg)
 		if err != nil {
 			return err
 		}
-		if bt == nil {
-			return nil
+		if clean {
+			rows.row += f.RowGroup(rg).NumRows()
+			continue
 		}
-		sel = b.selectValues(sel[:0], bt)
-		rows.mark(bt, l.maxDef(), sel, hits)
+		for l.group(rg); ; {
+			bt, err := l.next()
+			if err != nil {
+				return err
+			}
+			if bt == nil {
+				break
+			}
+			rows.mark(bt, l.maxDef(), p.sel(bt), hits)
+		}
 	}
+	return nil
 }
 
-// selectValues appends the indexes of the batch's values that are keys.
-func (b *boundKeys) selectValues(sel []int32, bt *batch) []int32 {
-	var buf [64]byte
-	c := b.conv[0]
-	for i := range bt.nvals {
-		k, ok := c.append(buf[:0], bt.value(i))
-		if ok && b.keys.Contains(k) {
-			sel = append(sel, int32(i))
+// cleanDictionary says whether a chunk is known to hold no key by its
+// dictionary. Page headers are read for it, not the footer's summary of them:
+// one page of another encoding and the answer is no.
+func (b *boundKeys) cleanDictionary(f *parquetFile, rg int) (clean bool, err error) {
+	defer guard(&err)
+	col := b.cols[0]
+	cc, err := f.RowGroup(rg).MetaData().ColumnChunk(col)
+	if err != nil {
+		return false, fmt.Errorf("read column chunk: %w", err)
+	}
+	if !cc.HasDictionaryPage() {
+		return false, nil
+	}
+	clean = true
+	err = eachHeader(f, rg, col, func(h *thriftSkim) bool {
+		clean = clean && (h.encoding < 0 || isDictionary(int(h.encoding)))
+		return clean
+	})
+	if err != nil || !clean {
+		return false, err
+	}
+	pr, err := f.RowGroup(rg).GetColumnPageReader(col)
+	if err != nil {
+		return false, fmt.Errorf("read dictionary: %w", err)
+	}
+	defer pr.Close()
+	page, err := pr.GetDictionaryPage()
+	if err != nil || page == nil {
+		return false, err
+	}
+	dict, err := decodePlain(page.Data(), int(page.NumValues()), f.MetaData().Schema.Column(col))
+	if err != nil {
+		return false, err
+	}
+	for _, v := range dict {
+		if isKey([]*boundKeys{b}, v) {
+			return false, nil
 		}
 	}
-	return sel
+	return true, nil
 }
 
 // mark adds the rows of selected values and counts the batch's rows.

@@ -44,7 +44,8 @@ type leaf struct {
 	f    *parquetFile
 	col  int
 	desc *schema.Column
-	rg   int
+	rg   int // next row group
+	stop int // row group to end before
 	rdr  file.ColumnChunkReader
 	want int64 // level entries that the row group's metadata promises
 	seen int64
@@ -65,7 +66,7 @@ type leaf struct {
 
 func (f *parquetFile) leaf(ctx context.Context, col int) *leaf {
 	d := f.MetaData().Schema.Column(col)
-	l := &leaf{ctx: ctx, f: f, col: col, desc: d}
+	l := &leaf{ctx: ctx, f: f, col: col, desc: d, stop: f.NumRowGroups()}
 	if d.MaxDefinitionLevel() > 0 {
 		l.defs = make([]int16, leafBatch)
 	}
@@ -73,6 +74,12 @@ func (f *parquetFile) leaf(ctx context.Context, col int) *leaf {
 		l.reps = make([]int16, leafBatch)
 	}
 	return l
+}
+
+// group restarts the reader on one row group.
+func (l *leaf) group(rg int) {
+	l.close()
+	l.rg, l.stop = rg, rg+1
 }
 
 func (l *leaf) maxDef() int16 { return l.desc.MaxDefinitionLevel() }
@@ -85,7 +92,7 @@ func (l *leaf) next() (b *batch, err error) {
 	}
 	for {
 		if l.rdr == nil {
-			if l.rg == l.f.NumRowGroups() {
+			if l.rg >= l.stop {
 				return nil, nil
 			}
 			if err := l.open(); err != nil {

@@ -9,7 +9,16 @@ import (
 // headerBounds reads a chunk's page headers as they are stored and returns
 // every byte string in them: the bounds, with the deprecated pair that
 // libraries pass over, and whatever a later version of the format adds.
-func headerBounds(f *parquetFile, rg, col int) ([][]byte, error) {
+func headerBounds(f *parquetFile, rg, col int) (out [][]byte, err error) {
+	err = eachHeader(f, rg, col, func(h *thriftSkim) bool {
+		out = append(out, h.binary...)
+		return true
+	})
+	return out, err
+}
+
+// eachHeader visits a chunk's page headers without decompressing a page.
+func eachHeader(f *parquetFile, rg, col int, visit func(h *thriftSkim) bool) error {
 	m := f.MetaData().RowGroups[rg].Columns[col].GetMetaData()
 	from := m.GetDataPageOffset()
 	if m.IsSetDictionaryPageOffset() && m.GetDictionaryPageOffset() > 0 {
@@ -17,36 +26,48 @@ func headerBounds(f *parquetFile, rg, col int) ([][]byte, error) {
 	}
 	size := m.GetTotalCompressedSize()
 	if from < 0 || size < 0 {
-		return nil, errCorrupt
+		return errCorrupt
 	}
 	in := bufio.NewReaderSize(io.NewSectionReader(f.src, from, size), int(min(readBuffer, max(size, 16))))
-	var out [][]byte
 	for {
 		if _, err := in.Peek(1); err == io.EOF {
-			return out, nil
+			return nil
+		} else if err != nil {
+			return err
 		}
-		h := thriftSkim{in: in}
-		h.structure(0)
-		if h.err != nil {
-			return nil, errCorrupt
+		h := thriftSkim{in: in, encoding: -1}
+		h.structure(0, 0)
+		if h.err != nil || h.pageSize < 0 {
+			return errCorrupt
 		}
-		out = append(out, h.binary...)
-		if h.pageSize < 0 {
-			return nil, errCorrupt
+		if !visit(&h) {
+			return nil
 		}
 		if _, err := in.Discard(int(h.pageSize)); err != nil {
-			return nil, errCorrupt
+			return errCorrupt
 		}
 	}
 }
 
 // thriftSkim walks a struct of Thrift's compact protocol and keeps its byte
-// strings and the page's size (PageHeader.compressed_page_size, field 3).
+// strings and what is needed of a PageHeader.
 type thriftSkim struct {
 	in       *bufio.Reader
 	err      error
 	binary   [][]byte
-	pageSize int64
+	pageSize int64 // PageHeader.compressed_page_size, field 3
+	encoding int64 // of a data page's values; -1 = no data page
+}
+
+// integer keeps the fields of interest: parent is the field id of the struct
+// that holds it, 0 for the header itself.
+func (t *thriftSkim) integer(parent, id, v int64) {
+	switch {
+	case parent == 0 && id == 3:
+		t.pageSize = v
+	case parent == 5 && id == 2, parent == 8 && id == 4: // DataPageHeader, DataPageHeaderV2
+		t.encoding = v
+	}
 }
 
 // Type numbers of the compact protocol.
@@ -86,7 +107,7 @@ func (t *thriftSkim) zigzag() int64 {
 	return int64(v>>1) ^ -int64(v&1)
 }
 
-func (t *thriftSkim) structure(depth int) {
+func (t *thriftSkim) structure(depth int, parent int64) {
 	if depth > maxThriftDepth {
 		t.fail()
 	}
@@ -102,11 +123,13 @@ func (t *thriftSkim) structure(depth int) {
 			id = t.zigzag()
 		}
 		typ := b & 15
-		if depth == 0 && id == 3 && typ == ctI32 {
-			t.pageSize = t.zigzag()
-			continue
-		}
-		if typ != ctTrue && typ != ctFalse {
+		switch {
+		case typ == ctTrue || typ == ctFalse: // the value is in the type
+		case typ == ctI32 && depth <= 1:
+			t.integer(parent, id, t.zigzag())
+		case typ == ctStructT:
+			t.structure(depth+1, id)
+		default:
 			t.value(typ, depth)
 		}
 	}
@@ -127,7 +150,7 @@ func (t *thriftSkim) value(typ byte, depth int) {
 			t.binary = append(t.binary, b)
 		}
 	case ctStructT:
-		t.structure(depth + 1)
+		t.structure(depth+1, -1)
 	case ctList, ctSet:
 		h := t.byte()
 		n := uint64(h >> 4)
