@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -340,4 +342,32 @@ func TestTheREADMEsJobLoads(t *testing.T) {
 	if _, err := Parse([]byte(job)); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestEveryFieldIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../docs/job-file.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(typ reflect.Type)
+	walk = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Map {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct {
+			return
+		}
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			name := f.Tag.Get("yaml")
+			if name == "" {
+				continue
+			}
+			if !regexp.MustCompile("[`.]" + name + "[`.\\[<]").Match(doc) {
+				t.Errorf("%s.%s: %s is not in docs/job-file.md", typ.Name(), f.Name, name)
+			}
+			walk(f.Type)
+		}
+	}
+	walk(reflect.TypeFor[Job]())
 }

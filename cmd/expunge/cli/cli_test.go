@@ -237,3 +237,26 @@ func TestLiteralPropertiesAreNotEchoed(t *testing.T) {
 		t.Errorf("echoed: %s", s)
 	}
 }
+
+func TestTheJSONLinesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/json-lines.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("render.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := []string{"summary", "step", "progress", "note", "warning"}
+	for _, m := range regexp.MustCompile(`each\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		kinds = append(kinds, m[1])
+	}
+	if len(kinds) < 10 {
+		t.Fatalf("found only %v", kinds)
+	}
+	for _, k := range kinds {
+		if !strings.Contains(string(doc), "| `"+k+"` |") {
+			t.Errorf("docs/json-lines.md does not describe %s", k)
+		}
+	}
+}
