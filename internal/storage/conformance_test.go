@@ -9,6 +9,18 @@ import (
 	"github.com/expunge/expunge/internal/storage/storagetest"
 )
 
+func TestObjectsAreWholeOrAbsentUnderFaults(t *testing.T) {
+	dir := t.TempDir() + "/"
+	storagetest.WholeOrAbsent(t, storage.New(nil), dir, 200, 10_000)
+	// An abort that fails leaves its temporary file to the next clean-up.
+	for n := range 2 {
+		if left, err := storage.CleanUnfinished(t.Context(), storage.New(nil), dir, 0); err != nil || n == 1 && left != 0 {
+			t.Errorf("%d temporary files left, %v", left, err)
+		}
+	}
+	storagetest.WholeOrAbsent(t, storage.NewMem(), "mem://b/", 1000, 10_000)
+}
+
 func TestConformance(t *testing.T) {
 	t.Run("local", func(t *testing.T) {
 		storagetest.Run(t, storage.New(nil), storagetest.Options{

@@ -419,5 +419,6 @@ func (w *decoratedWriter) Abort() error {
 	if w.err == nil {
 		w.err = NewError("close", w.path, nil, "", fs.ErrClosed)
 	}
-	return w.d.do(w.ctx, &Call{Op: OpAbort, Path: w.path, Requests: 1}, func(context.Context) error { return w.inner.Abort() })
+	c := &Call{Op: OpAbort, Path: w.path, Requests: 1, Repeatable: true}
+	return w.d.do(w.ctx, c, func(context.Context) error { return w.inner.Abort() })
 }

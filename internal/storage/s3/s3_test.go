@@ -162,6 +162,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestObjectsAreWholeOrAbsentUnderFaults(t *testing.T) {
+	st := store(t, newServer(t))
+	storagetest.WholeOrAbsent(t, st, "s3://b/", 200, 10_000)
+	storagetest.WholeOrAbsent(t, st, "s3://b/", 30, 12<<20)
+}
+
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {

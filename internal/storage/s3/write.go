@@ -283,10 +283,12 @@ func (w *writer) Close() error {
 	if storage.IsTransient(err) {
 		return err
 	}
+	w.closed, w.err, w.queue = true, err, nil
 	if err != nil {
 		_ = w.Abort()
+	} else {
+		w.upload = ""
 	}
-	w.closed, w.err, w.queue = true, err, nil
 	return err
 }
 
@@ -422,15 +424,13 @@ func (w *writer) checkSize() error {
 	return nil
 }
 
-// Abort drops the upload and the parts that it stored.
+// Abort drops the upload and the parts that it stored. It can be repeated until
+// they are gone.
 func (w *writer) Abort() error {
-	if w.closed {
-		return nil
-	}
-	w.closed = true
-	if w.err == nil {
+	if !w.closed && w.err == nil {
 		w.err = storage.NewError("close", w.path, nil, "", fs.ErrClosed)
 	}
+	w.closed = true
 	w.buf, w.queue, w.plan = nil, nil, planner{}
 	if w.upload == "" {
 		return nil
@@ -439,8 +439,9 @@ func (w *writer) Abort() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 30*time.Second)
 	defer cancel()
 	_, err := w.b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &w.b.name, Key: w.b.key(w.path), UploadId: &w.upload})
-	if err = fail(ctx, "abort", w.path, err); codeIs(err, "NoSuchUpload") || storage.IsNotExist(err) {
-		return nil
+	if err = fail(ctx, "abort", w.path, err); err != nil && !codeIs(err, "NoSuchUpload") && !storage.IsNotExist(err) {
+		return err
 	}
-	return err
+	w.upload = ""
+	return nil
 }
