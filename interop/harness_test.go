@@ -64,6 +64,7 @@ func expunge(t *testing.T, args ...string) (summary, string, int) {
 	c := exec.CommandContext(t.Context(), bin, append(args, "--json")...)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
+	c.Env = append(os.Environ(), "INTEROP_S3_SECRET="+s3Secret)
 	err = c.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !asExit(err, &exit) {
 		t.Fatal(err)

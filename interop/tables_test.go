@@ -60,13 +60,13 @@ func (l *lake) writeJob(t *testing.T, targets map[string][]string, extra string)
 	fmt.Fprintf(&b, "version: 1\nname: interop\npolicy: {controller: Interop, id: I-1, basis: GDPR Art. 17}\nstate: %q\ngrace: 0s\nlimits: {share: 20%%}\nverify: {mode: full}\n%s", l.state, extra)
 	b.WriteString("catalogs:\n  lake:\n")
 	for k, v := range l.job {
-		fmt.Fprintf(&b, "    %s: %q\n", k, v)
+		fmt.Fprintf(&b, "    %s: %q\n", k, hidden(k, v))
 	}
 	if len(l.s3) > 0 {
 		b.WriteString("storage:\n")
 		for k, v := range l.job {
 			if strings.HasPrefix(k, "s3.") {
-				fmt.Fprintf(&b, "  %s: %q\n", k, v)
+				fmt.Fprintf(&b, "  %s: %q\n", k, hidden(k, v))
 			}
 		}
 	}
@@ -82,6 +82,14 @@ func (l *lake) writeJob(t *testing.T, targets map[string][]string, extra string)
 		t.Fatal(err)
 	}
 	return file
+}
+
+// hidden refers to a secret instead of writing it into a job file.
+func hidden(property, value string) string {
+	if strings.HasSuffix(property, "secret-access-key") {
+		return "${env:INTEROP_S3_SECRET}"
+	}
+	return value
 }
 
 // pyTargets are the tables of pyice.py with their match columns.

@@ -127,9 +127,25 @@ func (r *Run) prove(ctx context.Context) error {
 		return err
 	}
 	for _, t := range r.targets {
-		if err := t.target.Check(ctx, t.sel); err != nil {
+		if err := t.prove(ctx); err != nil {
 			return fmt.Errorf("check %s: %w", t.name, err)
 		}
+	}
+	return nil
+}
+
+// writable is a target that can show, with an object that it removes again,
+// that it can be written.
+type writable interface {
+	CheckWrite(ctx context.Context) error
+}
+
+func (t *boundTarget) prove(ctx context.Context) error {
+	if err := t.target.Check(ctx, t.sel); err != nil {
+		return err
+	}
+	if w, ok := t.target.(writable); ok {
+		return w.CheckWrite(ctx)
 	}
 	return nil
 }

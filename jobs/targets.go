@@ -121,7 +121,7 @@ func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[
 	case errors.Is(err, warehouse.ErrUnsupported):
 		return nil, &warehouse.Excluded{What: name, Reason: reasonOf(err)}, nil
 	case err != nil:
-		return nil, nil, fmt.Errorf("table %s: %w", name, err)
+		return nil, nil, err // names the table
 	}
 	return &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target, bound: bound}, nil, nil
 }
