@@ -126,8 +126,7 @@ func (c *Catalog) Resolve(ctx context.Context, pattern string) ([]table.Identifi
 	if len(found) == 0 {
 		return nil, fmt.Errorf("no table matches %q: %w", pattern, warehouse.ErrNotFound)
 	}
-	slices.SortFunc(found, func(a, b table.Identifier) int { return slices.Compare(a, b) })
-	return slices.CompactFunc(found, func(a, b table.Identifier) bool { return slices.Equal(a, b) }), nil
+	return distinct(found), nil
 }
 
 func (c *Catalog) resolveExact(ctx context.Context, id table.Identifier) ([]table.Identifier, error) {
@@ -148,24 +147,36 @@ func (c *Catalog) namespaces(ctx context.Context, parts []string) ([]table.Ident
 	if !strings.ContainsAny(strings.Join(parts, ""), `*?[\`) {
 		return []table.Identifier{parts}, nil
 	}
+	var found []table.Identifier
 	level := []table.Identifier{nil}
 	for depth := 1; depth <= len(parts); depth++ {
 		var next []table.Identifier
 		for _, parent := range level {
 			children, err := c.ListNamespaces(ctx, parent)
+			if errors.Is(err, catalog.ErrNoSuchNamespace) {
+				continue // a name that is only the start of others
+			}
 			if err != nil {
 				return nil, err
 			}
 			for _, ns := range children {
+				if matchParts(parts, ns) {
+					found = append(found, ns)
+				}
 				if len(ns) >= depth && matchParts(parts[:depth], ns[:depth]) {
 					next = append(next, ns[:depth])
 				}
 			}
 		}
-		slices.SortFunc(next, func(a, b table.Identifier) int { return slices.Compare(a, b) })
-		level = slices.CompactFunc(next, func(a, b table.Identifier) bool { return slices.Equal(a, b) })
+		level = distinct(next)
 	}
-	return level, nil
+	return distinct(found), nil
+}
+
+// distinct sorts names and drops repeated ones.
+func distinct(ids []table.Identifier) []table.Identifier {
+	slices.SortFunc(ids, func(a, b table.Identifier) int { return slices.Compare(a, b) })
+	return slices.CompactFunc(ids, func(a, b table.Identifier) bool { return slices.Equal(a, b) })
 }
 
 // viewer is what catalogs with views offer.

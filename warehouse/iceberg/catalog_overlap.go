@@ -2,7 +2,6 @@ package iceberg
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -106,8 +105,7 @@ func (c *Catalog) allNamespaces(ctx context.Context, parent table.Identifier, de
 			out = append(out, below...)
 		}
 	}
-	slices.SortFunc(out, func(a, b table.Identifier) int { return slices.Compare(a, b) })
-	return slices.CompactFunc(out, func(a, b table.Identifier) bool { return slices.Equal(a, b) }), nil
+	return distinct(out), nil
 }
 
 // overlaps says whether one location is the other or lies in it.

@@ -191,7 +191,7 @@ func deleteRow(t *rapid.T, rn int) string {
 func TestDeletedHidesExactlyTheRowsThatAScanHides(t *testing.T) {
 	l := newPlanLake(t)
 	tables := 0
-	rapid.Check(t, func(rt *rapid.T) {
+	fewer(t, 30, func(rt *rapid.T) {
 		tables++
 		name := fmt.Sprintf("t%d", tables)
 		version := rapid.IntRange(2, 3).Draw(rt, "version")

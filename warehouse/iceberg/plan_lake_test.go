@@ -3,9 +3,12 @@ package iceberg
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -16,6 +19,7 @@ import (
 	sqlcat "github.com/apache/iceberg-go/catalog/sql"
 	"github.com/apache/iceberg-go/table"
 	_ "modernc.org/sqlite"
+	"pgregory.net/rapid"
 
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/internal/storage/icebergio"
@@ -23,7 +27,7 @@ import (
 	"github.com/expunge/expunge/warehouse"
 )
 
-// planLake is a SQLite catalog and a local folder, with tables that iceberg-go writes.
+// planLake is a SQLite catalog and a bucket in memory, with tables that iceberg-go writes.
 type planLake struct {
 	t     testing.TB
 	ctx   context.Context
@@ -35,16 +39,34 @@ type planLake struct {
 // installIO makes iceberg-go work through our stores, as programs do.
 var installIO = sync.OnceFunc(func() { icebergio.Install(nil) })
 
+var planLakes atomic.Int32
+
+// fewer runs a property with fewer cases than rapid's default, each of which
+// writes a table. The flag -rapid.checks above 100 asks for more.
+func fewer(t *testing.T, checks int, property func(*rapid.T)) {
+	t.Helper()
+	old := flag.Lookup("rapid.checks").Value.String()
+	if n, err := strconv.Atoi(old); err != nil || n > 100 {
+		rapid.Check(t, property)
+		return
+	}
+	if err := flag.Set("rapid.checks", strconv.Itoa(checks)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = flag.Set("rapid.checks", old) }()
+	rapid.Check(t, property)
+}
+
 func newPlanLake(t testing.TB) *planLake {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := sql.Open("sqlite", "file:"+dir+"/catalog.db?_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+dir+"/catalog.db?_pragma=busy_timeout(5000)&_pragma=synchronous(off)")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	installIO()
-	props := map[string]string{"warehouse": dir + "/wh"}
+	props := map[string]string{"warehouse": fmt.Sprintf("mem://lake%d/wh", planLakes.Add(1))}
 	cat, err := sqlcat.NewCatalog("lake", db, sqlcat.SQLite, props)
 	if err != nil {
 		t.Fatal(err)

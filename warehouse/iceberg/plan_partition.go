@@ -175,8 +175,9 @@ func (k *keyColumn) truncated(v any, width int) (lo, hi []byte, ok bool) {
 			return nil, nil, false
 		}
 		end := n + int64(width) - 1
-		if end < n {
-			end = math.MaxInt64
+		if _, short := k.typ.(icebergo.Int32Type); end < n || (short && end > math.MaxInt32) {
+			// The least values of the type wrap round to here when truncated.
+			return nil, nil, false
 		}
 		return k.fromInt(n), k.fromInt(end), true
 	case icebergo.DecimalType:

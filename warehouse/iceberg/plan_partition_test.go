@@ -24,10 +24,10 @@ type keyValue struct {
 func keyValues(t *rapid.T, typ string) keyValue {
 	switch typ {
 	case "int":
-		v := rapid.Int32().Draw(t, "int")
+		v := rapid.OneOf(rapid.Int32(), rapid.Int32Range(-1<<31, -1<<31+50)).Draw(t, "int")
 		return keyValue{icebergo.Int32Literal(v), fmt.Sprint(v)}
 	case "long":
-		v := rapid.Int64().Draw(t, "long")
+		v := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-1<<63, -1<<63+50)).Draw(t, "long")
 		return keyValue{icebergo.Int64Literal(v), fmt.Sprint(v)}
 	case "date":
 		v := rapid.Int32Range(-700000, 2900000).Draw(t, "date")
@@ -111,9 +111,6 @@ func TestThePartitionOfAKeyIsNeverPruned(t *testing.T) {
 						rt.Fatalf("%s of %s is not mapped", tr, typ)
 					}
 					p := tr.Apply(icebergo.Optional[icebergo.Literal]{Valid: true, Val: v.lit})
-					if typ == "int" && n > 1 && overflows(v.lit, n) {
-						continue // the transform itself overflows
-					}
 					if !test.mayMatch(p.Val.Any()) {
 						rt.Errorf("%s: the tuple of a key is pruned", tr)
 					}
@@ -128,11 +125,6 @@ func TestThePartitionOfAKeyIsNeverPruned(t *testing.T) {
 			})
 		})
 	}
-}
-
-func overflows(l icebergo.Literal, n int) bool {
-	v, ok := l.Any().(int32)
-	return ok && int64(v)-int64(n) < -1<<31
 }
 
 func TestPartitionsWithoutAKeyArePruned(t *testing.T) {
