@@ -301,7 +301,7 @@ func (c *committer) withdrawn(ctx context.Context, live map[pathKey]bool) ([]str
 // swapError is a failed CommitTable.
 type swapError struct{ err error }
 
-func (e *swapError) Error() string { return "swap the table's metadata: " + e.err.Error() }
+func (e *swapError) Error() string { return "swap the table's metadata: " + cleanError(e.err).Error() }
 func (e *swapError) Unwrap() error { return e.err }
 
 // conflict says that the catalog refused because the table had moved. The sql,

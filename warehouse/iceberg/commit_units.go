@@ -74,9 +74,13 @@ func newDeleteEntry(e iceberg.ManifestEntry, parts *partitions, global bool) *de
 		d.covers, d.known, d.byPath = []pathKey{keyOf(*p)}, true, true
 		return d
 	}
-	// Equal bounds name one path, though maybe cut to a prefix: its contents say which.
+	// Equal bounds name one path. They may have been cut to a prefix of it (trap
+	// S7), which no file name ends like; then the contents say which files.
 	lower := df.LowerBoundValues()[filePathField]
 	d.byPath = len(lower) > 0 && bytes.Equal(lower, df.UpperBoundValues()[filePathField])
+	if d.byPath && bytes.HasSuffix(lower, []byte(".parquet")) {
+		d.covers, d.known = []pathKey{keyOf(string(lower))}, true
+	}
 	return d
 }
 

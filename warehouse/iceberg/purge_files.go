@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -75,10 +76,9 @@ type sweep struct {
 
 func (t *Table) newSweep(ctx context.Context, remain, gone []table.Snapshot) (*sweep, error) {
 	s := &sweep{t: t, kept: pathSet{}, files: pathSet{}}
-	for i := range remain {
-		list, err := remain[i].Manifests(t.fs(ctx))
+	err := t.eachList(ctx, remain, func(i int, list []iceberg.ManifestFile, err error) error {
 		if err != nil {
-			return nil, fmt.Errorf("read manifest list of a remaining snapshot: %w", hide(err))
+			return fmt.Errorf("read manifest list of a remaining snapshot: %w", hide(err))
 		}
 		s.kept.add(keyOf(remain[i].ManifestList))
 		for _, m := range list {
@@ -87,15 +87,18 @@ func (t *Table) newSweep(ctx context.Context, remain, gone []table.Snapshot) (*s
 				s.remaining = append(s.remaining, m)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	seen := pathSet{}
-	for i := range gone {
-		list, err := gone[i].Manifests(t.fs(ctx))
+	err = t.eachList(ctx, gone, func(i int, list []iceberg.ManifestFile, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // a former call removed it, last of its snapshot's files
+			return nil // a former call removed it, last of its snapshot's files
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read manifest list of an expired snapshot: %w", hide(err))
+			return fmt.Errorf("read manifest list of an expired snapshot: %w", hide(err))
 		}
 		if p := gone[i].ManifestList; p != "" && !s.kept.has(keyOf(p)) {
 			s.lists = append(s.lists, p)
@@ -106,8 +109,24 @@ func (t *Table) newSweep(ctx context.Context, remain, gone []table.Snapshot) (*s
 				s.dying = append(s.dying, m)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return s, s.difference(ctx)
+}
+
+// eachList reads the manifest lists of snapshots, several at once, and hands
+// them to visit one at a time.
+func (t *Table) eachList(ctx context.Context, snaps []table.Snapshot, visit func(i int, list []iceberg.ManifestFile, err error) error) error {
+	var mu sync.Mutex
+	return inParallel(ctx, len(snaps), func(ctx context.Context, i int) error {
+		list, err := snaps[i].Manifests(t.fs(ctx))
+		mu.Lock()
+		defer mu.Unlock()
+		return visit(i, list, err)
+	})
 }
 
 // difference fills files: all that dying manifests name, DELETED entries
