@@ -59,30 +59,31 @@ func appendKeyText(dst, text []byte, schema Schema, i int, r *rules) ([]byte, er
 	if len(schema) == 1 {
 		return appendText(dst, text, schema[i].Type, r)
 	}
-	return framed(dst, schema[i].Type.Kind, func(dst []byte) ([]byte, error) {
-		return appendText(dst, text, schema[i].Type, r)
-	})
-}
-
-// framed appends a tag, a length and what body appends. The length goes in
-// front of a body whose length is known afterwards only, so that is moved up.
-func framed(dst []byte, k Kind, body func([]byte) ([]byte, error)) ([]byte, error) {
-	start := len(dst)
-	out, err := body(append(dst, byte(k), 0))
+	out, err := appendText(openPart(dst, schema[i].Type.Kind), text, schema[i].Type, r)
 	if err != nil {
 		return dst, err
 	}
+	return closePart(out, len(dst)), nil
+}
+
+// openPart starts a part of a composite key with its tag and room for a short
+// length. What is appended then is the part, until closePart.
+func openPart(dst []byte, k Kind) []byte { return append(dst, byte(k), 0) }
+
+// closePart writes the length of the part that openPart started at start. A
+// long one takes more room: the part moves up.
+func closePart(out []byte, start int) []byte {
 	n := len(out) - start - 2
 	if n < 0x80 {
 		out[start+1] = byte(n)
-		return out, nil
+		return out
 	}
 	var length [binary.MaxVarintLen64]byte
 	w := binary.PutUvarint(length[:], uint64(n))
 	out = append(out, length[:w-1]...) // room
 	copy(out[start+1+w:], out[start+2:start+2+n])
 	copy(out[start+1:], length[:w])
-	return out, nil
+	return out
 }
 
 // Add adds a canonical key.

@@ -244,7 +244,7 @@ func (b *binding) wide(v int64, raw []byte) (hi, lo uint64, ok bool) {
 	d := dec128From(v)
 	switch b.form {
 	case formUUIDText, formUUIDAny:
-		if len(raw) == 36 {
+		if len(raw) == 36 && !b.rules.trim {
 			return parseUUID36((*[36]byte)(raw))
 		}
 		if len(raw) == 16 && b.form == formUUIDAny {

@@ -21,6 +21,10 @@
 // NULL never matches. Zero and the empty string are ordinary values, but a NULL
 // or empty key in a source is an error unless the Spec declares it.
 //
+// A set holds its keys in clear, in memory: their sorted values are what files,
+// row groups and pages are pruned by, which keyed tokens could not do. Whatever
+// leaves the process does so sealed, or as keyed digests made elsewhere.
+//
 // No error of this package holds a key value: a malformed line is named by file
 // and line. Digests of sources and the frozen form are as sensitive as the keys.
 package keyset

@@ -57,6 +57,7 @@ type Report struct {
 	Rows             int64          `json:"rows"`               // of the sources, holds not counted
 	Nulls            int64          `json:"nulls"`              // rows skipped (AllowNull)
 	Duplicates       int64          `json:"duplicates"`         // rows whose key was there already
+	HoldKeys         int64          `json:"hold_keys"`          // distinct keys of the holds
 	Held             int64          `json:"held"`               // keys taken out by holds
 	Keys             int64          `json:"keys"`               // keys of the set
 	Requests         int64          `json:"requests"`
@@ -107,12 +108,34 @@ func Load(ctx context.Context, open Opener, spec Spec, opts ...Option) (*Set, *R
 		if s, err = Subtract(s, held); err != nil {
 			return nil, nil, err
 		}
-		l.report.Held = int64(before - s.Len())
+		l.report.Held, l.report.HoldKeys = int64(before-s.Len()), int64(held.Len())
 	}
 	l.finish(s)
 	if s.Len() == 0 && !spec.AllowEmpty {
 		return nil, &l.report, fmt.Errorf("keyset %q: %w", spec.Name, ErrEmpty)
 	}
+	return s, &l.report, nil
+}
+
+// LoadHolds reads the holds of a Spec alone, as a set of the same schema: what
+// Intersect with an earlier set then shows was put under hold since. Without
+// holds, or with holds that name no key, the set is empty. A hold that does not
+// exist is ErrMissing.
+func LoadHolds(ctx context.Context, open Opener, spec Spec, opts ...Option) (*Set, *Report, error) {
+	spec.Sources = []string{""} // not read
+	l, err := newLoader(open, spec, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	holds, err := l.resolve(ctx, spec.Holds, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := l.readAll(ctx, holds)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.report.HoldKeys = int64(s.Len())
 	return s, &l.report, nil
 }
 

@@ -323,7 +323,18 @@ func TestLoadFindsSources(t *testing.T) {
 	if got, rep, err = load(s); err != nil || !slices.Equal(got, []string{"2"}) || rep.Held != 1 || rep.Keys != 1 || !rep.Sources[2].Hold {
 		t.Fatal(got, rep, err)
 	}
+	holds, hrep, err := LoadHolds(t.Context(), fsys, s)
+	if err != nil || !slices.Equal(texts(holds), []string{"1", "8"}) || hrep.HoldKeys != 2 || rep.HoldKeys != 2 || len(hrep.Sources) != 2 {
+		t.Fatal(err, hrep)
+	}
+	s.Holds = append(s.Holds, "mem://h/none.txt")
+	if _, _, err := LoadHolds(t.Context(), fsys, s); !errors.Is(err, ErrMissing) {
+		t.Fatal(err)
+	}
 	s = spec("mem://d/a.csv")
+	if holds, _, err = LoadHolds(t.Context(), fsys, s); err != nil || holds.Len() != 0 {
+		t.Fatal(err)
+	}
 	s.Holds = []string{"mem://h/hold.txt"}
 	if _, rep, err = load(s); !errors.Is(err, ErrEmpty) || rep.Held != 1 {
 		t.Fatal(rep, err)

@@ -45,17 +45,12 @@ func (m *Matcher) AppendPart(dst []byte, part int, i64 int64, raw []byte) ([]byt
 	if len(m.bind) == 1 {
 		return b.append(dst, i64, raw)
 	}
-	out, err := framed(dst, b.typ.Kind, func(dst []byte) ([]byte, error) {
-		dst, ok := b.append(dst, i64, raw)
-		if !ok {
-			return dst, errNoMatch
-		}
-		return dst, nil
-	})
-	return out, err == nil
+	out, ok := b.append(openPart(dst, b.typ.Kind), i64, raw)
+	if !ok {
+		return dst, false
+	}
+	return closePart(out, len(dst)), true
 }
-
-var errNoMatch = fmt.Errorf("%w: value", ErrType)
 
 // Contains reports whether the tuple made by AppendPart is in the set.
 func (m *Matcher) Contains(tuple []byte) bool { return m.set.Contains(tuple) }

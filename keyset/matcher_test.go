@@ -139,6 +139,9 @@ var pairings = []pairing{
 	{"k date", Column{Physical: PhysInt32, Logical: Logical{Kind: LogicalDate}}, signed(0), int32s},
 	{"k uuid", Column{Physical: PhysFixed, Width: 16, Logical: Logical{Kind: LogicalUUID}}, uuidWords, uuids(false)},
 	{"k uuid", Column{Physical: PhysBytes, Logical: Logical{Kind: LogicalString}}, uuidText, uuids(true)},
+	{"k uuid trim", Column{Physical: PhysBytes, Logical: Logical{Kind: LogicalString}}, func(c cell) (string, bool) { return uuidText(cell{raw: bytes.TrimSpace(c.raw)}) }, func(r *rand.Rand) cell {
+		return cell{raw: []byte("  " + string(uuids(true)(r).raw) + "  ")}
+	}},
 	{"k uuid", Column{Physical: PhysBytes}, uuidWords, func(r *rand.Rand) cell { return uuids(r.IntN(2) == 0)(r) }},
 	{"k string", Column{Physical: PhysBytes, Logical: Logical{Kind: LogicalString}}, rawText, words},
 	{"k string trim lowercase", Column{Physical: PhysBytes, Logical: Logical{Kind: LogicalString}}, func(c cell) (string, bool) {

@@ -84,6 +84,29 @@ func TestDatesAreDaysSince1970(t *testing.T) {
 	})
 }
 
+func TestLongPartsOfTuplesKeepTheirForm(t *testing.T) {
+	schema := schemaOf(t, "a string", "b string")
+	for _, n := range []int{0, 1, 127, 128, 129, 16383, 16384, 70000} {
+		long := strings.Repeat("x", n)
+		b, _ := NewBuilder("k", schema)
+		if err := b.AddText(long, "y"); err != nil {
+			t.Fatal(err)
+		}
+		s, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Contains(schema.AppendTuple(nil, []byte(long), []byte("y"))) {
+			t.Fatalf("length %d: forms differ", n)
+		}
+		m, _ := NewMatcher(s, []Column{{Physical: PhysBytes}, {Physical: PhysBytes}})
+		key, _ := m.AppendPart(nil, 0, 0, []byte(long))
+		if key, _ = m.AppendPart(key, 1, 0, []byte("y")); !m.Contains(key) {
+			t.Fatalf("length %d: no match", n)
+		}
+	}
+}
+
 func FuzzUUID(f *testing.F) {
 	for _, s := range []string{"6ba7b810-9dad-11d1-80b4-00c04fd430c8", "{6BA7B810-9dad-11d1-80b4-00c04fd430c8}", "urn:uuid:6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b8109dad11d180b400c04fd430c8", ""} {
 		f.Add(s)
