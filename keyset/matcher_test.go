@@ -241,7 +241,7 @@ func TestMatcherFindsExactlyTheKeys(t *testing.T) {
 		t.Run(p.part+" in "+p.col.String(), func(t *testing.T) {
 			schema := schemaOf(t, p.part)
 			part := schema[0]
-			for round := range 60 {
+			for round := range 30 {
 				r := rand.New(rand.NewPCG(uint64(round), 77))
 				b, err := bind(part, p.col)
 				if err != nil {
