@@ -124,10 +124,12 @@ func amount(e Event) string {
 	return show(e.Done) + unit
 }
 
-// bars draws one bar a step and target on a terminal.
+// bars draws one bar a target of the current step on a terminal. A bar goes when
+// it is full or the next step begins: a job may have thousands of targets.
 type bars struct {
 	mu   sync.Mutex
 	w    *mpb.Progress
+	step string
 	open map[string]*mpb.Bar
 }
 
@@ -147,8 +149,15 @@ func (b *bars) Report(e Event) {
 		}
 		return
 	}
+	if e.Step != b.step {
+		b.drop()
+		b.step = e.Step
+	}
 	key := e.Step + "\x00" + e.Target
 	bar, ok := b.open[key]
+	if ok && bar.Completed() {
+		return // one that comes again, on a resume
+	}
 	if !ok {
 		bar = b.bar(e)
 		b.open[key] = bar
@@ -168,19 +177,26 @@ func (b *bars) bar(e Event) *mpb.Bar {
 		counters = decor.CountersKibiByte("% .1f / % .1f", decor.WCSyncSpace)
 	}
 	return b.w.AddBar(e.Total,
+		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(label(e), decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(counters, decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace), "")),
 	)
 }
 
-// Close leaves the finished bars on the screen and drops unfinished ones.
+// drop removes the bars that are not full yet.
+func (b *bars) drop() {
+	for key, bar := range b.open {
+		if !bar.Completed() {
+			bar.Abort(true)
+		}
+		delete(b.open, key)
+	}
+}
+
+// Close clears the bars from the screen.
 func (b *bars) Close() {
 	b.mu.Lock()
-	for _, bar := range b.open {
-		if !bar.Completed() {
-			bar.Abort(false)
-		}
-	}
+	b.drop()
 	b.mu.Unlock()
 	b.w.Wait()
 }

@@ -36,8 +36,12 @@ func (a *app) follow(ctx context.Context, cmd *cobra.Command, lj loadedJob) erro
 	if last.IsZero() {
 		last = clock.Now(ctx) // a job that never ran has missed nothing
 	}
-	for {
-		due, err := lj.job.Schedule.Due(last, clock.Now(ctx), catchUp)
+	for first := true; ; first = false {
+		policy := *lj.job.Schedule
+		if !first && policy.Overlap == "queue" && policy.Missed == "skip" {
+			policy.Missed = "once" // what came due during a run was not missed, it waits
+		}
+		due, err := policy.Due(last, clock.Now(ctx), catchUp)
 		if err != nil {
 			return err
 		}

@@ -99,8 +99,9 @@ func TestARunThatOverlapsIsSkippedOrQueued(t *testing.T) {
 		return time.Minute
 	}
 	for policy, want := range map[string][]string{
-		"skip":  {"01 04:00", "03 04:00"},
-		"queue": {"01 04:00", "02 05:00", "03 04:00"},
+		"skip":                {"01 04:00", "03 04:00"},
+		"queue":               {"01 04:00", "02 05:00", "03 04:00"},
+		"queue, missed: skip": {"01 04:00", "02 05:00", "03 04:00"},
 	} {
 		got := simulate(t, 3, `{cron: "0 4 * * *", overlap: `+policy+`}`, 0, long, nil)
 		if !slices.Equal(got, want) {
