@@ -138,7 +138,7 @@ func NewUnsealer(r io.Reader, secret []byte, label string) (*Unsealer, error) {
 
 // truncated turns an early end into damage and leaves storage errors alone.
 func truncated(what string, err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // of ReadFull itself: a store's error may wrap them
 		return fmt.Errorf("%w: cut short", ErrCorrupt)
 	}
 	return fmt.Errorf("%s: %w", what, err)

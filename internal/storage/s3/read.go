@@ -99,7 +99,7 @@ func (o *object) ReadAt(p []byte, off int64) (int, error) {
 	}
 	n, err := io.ReadFull(out.Body, p[:want])
 	if err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return n, fail(o.ctx, "read", o.info.Path, err)
