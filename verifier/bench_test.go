@@ -85,3 +85,59 @@ func unique(b *testing.B, typ string, keys []string) *keyset.Set {
 	}
 	return keysOf(b, typ, out...)
 }
+
+// wide is a row like those of facts/parquet.md: ids, e-mail, list, map, payload, doubles.
+type wide struct {
+	ID      int64             `parquet:"id,dict"`
+	Email   string            `parquet:"email,dict"`
+	Tags    []string          `parquet:"tags,list"`
+	Attrs   map[string]string `parquet:"attrs"`
+	Payload string            `parquet:"payload"`
+	A       float64           `parquet:"a"`
+	B       float64           `parquet:"b"`
+	C       *int64            `parquet:"c,optional"`
+	D       int32             `parquet:"d"`
+}
+
+// BenchmarkSurvivors compares a file with its replacement, few rows erased.
+func BenchmarkSurvivors(b *testing.B) {
+	const rows = 200000
+	r := rand.New(rand.NewPCG(1, 1))
+	word := func() string { return fmt.Sprint(r.Int64N(1 << 30)) }
+	all := make([]wide, rows)
+	for i := range all {
+		id := r.Int64N(60000)
+		w := wide{ID: id, Email: fmt.Sprintf("user%d@example.com", id), A: r.Float64(), B: float64(r.IntN(1000)), D: r.Int32N(100)}
+		for range r.IntN(3) {
+			w.Tags = append(w.Tags, "tag"+fmt.Sprint(r.IntN(50)))
+		}
+		if i%4 == 0 {
+			w.Attrs = map[string]string{"k" + fmt.Sprint(r.IntN(5)): word()}
+		}
+		for len(w.Payload) < 200 {
+			w.Payload += word() + " lorem ipsum "
+		}
+		all[i] = w
+	}
+	var left []wide
+	for _, w := range all {
+		if w.ID != 77 {
+			left = append(left, w)
+		}
+	}
+	store := storage.NewMem()
+	opts := []parquet.WriterOption{parquet.PageBufferSize(1 << 20), parquet.MaxRowsPerRowGroup(50000)}
+	old := writeParquet(b, store, "mem://b/old", all, opts...)
+	writeParquet(b, store, "mem://b/new", left, opts...)
+	rw := Rewrite{New: "mem://b/new", Matches: on(keysOf(b, "int64", "77"), "id")}
+	rw.Old.Path = "mem://b/old"
+	start := cpuTime()
+	for b.Loop() {
+		rep, err := Survivors(context.Background(), store, rw)
+		if err != nil || !rep.Equal {
+			b.Fatal(rep, err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*float64(len(old))/(cpuTime()-start).Seconds()/1e6, "MB-of-file/cpu-s")
+	b.ReportMetric((cpuTime()-start).Seconds()/float64(b.N), "cpu-s/op")
+}

@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"bufio"
-	"encoding/binary"
 	"io"
 )
 
@@ -19,23 +18,17 @@ func headerBounds(f *parquetFile, rg, col int) (out [][]byte, err error) {
 
 // eachHeader visits a chunk's page headers without decompressing a page.
 func eachHeader(f *parquetFile, rg, col int, visit func(h *thriftSkim) bool) error {
-	m := f.MetaData().RowGroups[rg].Columns[col].GetMetaData()
-	from := m.GetDataPageOffset()
-	if m.IsSetDictionaryPageOffset() && m.GetDictionaryPageOffset() > 0 {
-		from = min(from, m.GetDictionaryPageOffset())
+	in, err := chunkReader(f, rg, col)
+	if err != nil {
+		return err
 	}
-	size := m.GetTotalCompressedSize()
-	if from < 0 || size < 0 {
-		return errCorrupt
-	}
-	in := bufio.NewReaderSize(io.NewSectionReader(f.src, from, size), int(min(readBuffer, max(size, 16))))
 	for {
 		if _, err := in.Peek(1); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		h := thriftSkim{in: in, encoding: -1}
+		h := thriftSkim{in: in}
 		h.structure(0, 0)
 		if h.err != nil || h.pageSize < 0 {
 			return errCorrupt
@@ -49,18 +42,58 @@ func eachHeader(f *parquetFile, rg, col int, visit func(h *thriftSkim) bool) err
 	}
 }
 
+// chunkReader reads a column chunk's bytes in order.
+func chunkReader(f *parquetFile, rg, col int) (*bufio.Reader, error) {
+	m := f.MetaData().RowGroups[rg].Columns[col].GetMetaData()
+	from := m.GetDataPageOffset()
+	if m.IsSetDictionaryPageOffset() && m.GetDictionaryPageOffset() > 0 {
+		from = min(from, m.GetDictionaryPageOffset())
+	}
+	size := m.GetTotalCompressedSize()
+	if from < 0 || size < 0 {
+		return nil, errCorrupt
+	}
+	return bufio.NewReaderSize(io.NewSectionReader(f.src, from, size), int(min(readBuffer, max(size, 16)))), nil
+}
+
 // thriftSkim walks a struct of Thrift's compact protocol and keeps its byte
-// strings and what is needed of a PageHeader.
+// strings and integers.
 type thriftSkim struct {
 	in       *bufio.Reader
 	err      error
 	binary   [][]byte
 	pageSize int64 // PageHeader.compressed_page_size, field 3
 	encoding int64 // of a data page's values; -1 = no data page
+	ints     []thriftInt
+
+	keep bool   // keep the bytes read
+	raw  []byte // of the header
 }
 
-// integer keeps the fields of interest: parent is the field id of the struct
-// that holds it, 0 for the header itself.
+// thriftInt is an integer or boolean field; parent is the field id of the
+// struct that holds it, 0 for the header itself.
+type thriftInt struct{ parent, id, v int64 }
+
+// field returns an integer field, 0 when it is not there.
+func (t *thriftSkim) field(parent, id int64) int64 {
+	for _, f := range t.ints {
+		if f.parent == parent && f.id == id {
+			return f.v
+		}
+	}
+	return 0
+}
+
+func (t *thriftSkim) has(parent, id int64) bool {
+	for _, f := range t.ints {
+		if f.parent == parent && f.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// integer keeps a field of the header or of a page's own header.
 func (t *thriftSkim) integer(parent, id, v int64) {
 	switch {
 	case parent == 0 && id == 3:
@@ -68,6 +101,7 @@ func (t *thriftSkim) integer(parent, id, v int64) {
 	case parent == 5 && id == 2, parent == 8 && id == 4: // DataPageHeader, DataPageHeaderV2
 		t.encoding = v
 	}
+	t.ints = append(t.ints, thriftInt{parent, id, v})
 }
 
 // Type numbers of the compact protocol.
@@ -91,15 +125,23 @@ func (t *thriftSkim) byte() byte {
 	if err != nil {
 		t.fail()
 	}
+	if t.keep {
+		t.raw = append(t.raw, b)
+	}
 	return b
 }
 
 func (t *thriftSkim) uvarint() uint64 {
-	v, err := binary.ReadUvarint(t.in)
-	if err != nil {
-		t.fail()
+	var v uint64
+	for shift := 0; shift < 64 && t.err == nil; shift += 7 {
+		b := t.byte()
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return v
+		}
 	}
-	return v
+	t.fail()
+	return 0
 }
 
 func (t *thriftSkim) zigzag() int64 {
@@ -108,6 +150,9 @@ func (t *thriftSkim) zigzag() int64 {
 }
 
 func (t *thriftSkim) structure(depth int, parent int64) {
+	if depth == 0 {
+		t.encoding = -1
+	}
 	if depth > maxThriftDepth {
 		t.fail()
 	}
@@ -125,6 +170,9 @@ func (t *thriftSkim) structure(depth int, parent int64) {
 		typ := b & 15
 		switch {
 		case typ == ctTrue || typ == ctFalse: // the value is in the type
+			if depth <= 1 {
+				t.integer(parent, id, int64(typ&1))
+			}
 		case typ == ctI32 && depth <= 1:
 			t.integer(parent, id, t.zigzag())
 		case typ == ctStructT:
@@ -185,6 +233,9 @@ func (t *thriftSkim) bytes(n int) []byte {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(t.in, b); err != nil {
 		t.fail()
+	}
+	if t.keep {
+		t.raw = append(t.raw, b...)
 	}
 	return b
 }

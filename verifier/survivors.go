@@ -151,35 +151,86 @@ func (c *comparison) compare() error {
 	return nil
 }
 
-// column compares one leaf.
+// column compares one leaf. Pages that are equal as stored, and hold no row
+// that had to go, are skipped on both sides; all others are decoded.
 func (c *comparison) column(info fileColumn, j int) error {
-	a := newSurvivorStream(c.old.leaf(c.ctx, info.index), c.gone)
-	b := newSurvivorStream(c.new.leaf(c.ctx, j), nil)
-	defer a.l.close()
-	defer b.l.close()
+	a, err := newSurvivorStream(c.ctx, c.old, info.index, c.gone)
+	if err != nil {
+		return fmt.Errorf("old file: %w", err)
+	}
+	defer a.s.close()
+	b, err := newSurvivorStream(c.ctx, c.new, j, nil)
+	if err != nil {
+		return fmt.Errorf("new file: %w", err)
+	}
+	defer b.s.close()
+	pair := pagePair{a: a.s, b: b.s, ofA: -1}
 	for {
-		x, err := a.peek()
-		if err != nil {
-			return fmt.Errorf("old file: %w", err)
+		x, y := a.span(), b.span()
+		if n := min(x.n, y.n); n > 0 {
+			if !equalEntries(x, y, n, a.s.l.maxDef()) {
+				c.differ("column %s differs near row %d of the new file", pathOf(info), max(0, b.rowAt))
+				return nil
+			}
+			a.skip(n)
+			b.skip(n)
+			continue
 		}
-		y, err := b.peek()
-		if err != nil {
-			return fmt.Errorf("new file: %w", err)
+		if x.n == 0 && y.n == 0 && a.atBoundary() && b.atBoundary() {
+			skipped, done, err := c.samePages(&pair, a, b)
+			if err != nil || done {
+				return err
+			}
+			if skipped {
+				continue
+			}
 		}
-		if x.n == 0 || y.n == 0 {
-			if x.n != y.n {
+		moved := false
+		for _, s := range []*survivorStream{a, b} {
+			if s.span().n > 0 {
+				continue
+			}
+			more, err := s.more()
+			if err != nil {
+				return err
+			}
+			moved = moved || more
+		}
+		if !moved {
+			if a.span().n != b.span().n {
 				c.differ("column %s: one file has more entries", pathOf(info))
 			}
 			return nil
 		}
-		n := min(x.n, y.n)
-		if !equalEntries(x, y, n, a.l.maxDef()) {
-			c.differ("column %s differs near row %d of the new file", pathOf(info), b.row())
-			return nil
-		}
-		a.skip(n)
-		b.skip(n)
 	}
+}
+
+// samePages skips the next pages of both files when they are equal as stored.
+// done means that both have ended.
+func (c *comparison) samePages(pair *pagePair, a, b *survivorStream) (skipped, done bool, err error) {
+	x, err := a.s.page()
+	if err != nil {
+		return false, false, fmt.Errorf("old file: %w", err)
+	}
+	y, err := b.s.page()
+	if err != nil {
+		return false, false, fmt.Errorf("new file: %w", err)
+	}
+	if x == nil || y == nil {
+		return false, x == nil && y == nil, nil
+	}
+	same, err := pair.same(x, y)
+	if err != nil || !same {
+		return false, false, err
+	}
+	ok, err := a.pass(x)
+	if err != nil || !ok {
+		return false, false, err
+	}
+	b.s.skip()
+	b.rowAt = a.rowAt // of no meaning but for messages
+	c.rep.PagesSame++
+	return true, false, nil
 }
 
 // span is a run of level entries within a batch, none of them excluded.
@@ -191,38 +242,82 @@ type span struct {
 
 // survivorStream yields a leaf's entries without those of excluded rows.
 type survivorStream struct {
-	l     *leaf
+	s     *pageStream
 	gone  roaring64.IntPeekable64
 	b     *batch
 	at, v int   // next entry and value of b
 	end   int   // entries of b before this one survive
 	rowAt int64 // row of the last entry looked at
-	begun bool
 }
 
-func newSurvivorStream(l *leaf, gone *roaring64.Bitmap) *survivorStream {
-	s := &survivorStream{l: l, rowAt: -1}
+func newSurvivorStream(ctx context.Context, f *parquetFile, col int, gone *roaring64.Bitmap) (*survivorStream, error) {
+	p, err := newPageStream(ctx, f, col)
+	if err != nil {
+		return nil, err
+	}
+	s := &survivorStream{s: p, rowAt: -1}
 	if gone != nil && !gone.IsEmpty() {
 		s.gone = gone.Iterator()
 	}
-	return s
+	return s, nil
 }
 
-func (s *survivorStream) row() int64 { return max(0, s.rowAt) }
-
-// peek returns the present run; n is 0 at the end.
-func (s *survivorStream) peek() (span, error) {
-	for s.b == nil || s.at == s.end {
-		if s.b == nil || s.at == s.b.n {
-			b, err := s.l.next()
-			if err != nil || b == nil {
-				return span{}, err
-			}
-			s.b, s.at, s.v, s.end = b, 0, 0, 0
-		}
-		s.extend()
+// span is the present run; its n is 0 when there is none before more.
+func (s *survivorStream) span() span {
+	if s.b == nil {
+		return span{}
 	}
-	return span{s.b, s.at, s.end - s.at, s.v}, nil
+	return span{s.b, s.at, s.end - s.at, s.v}
+}
+
+// atBoundary says whether all of the pages taken so far was consumed.
+func (s *survivorStream) atBoundary() bool { return s.s.left == 0 && (s.b == nil || s.at == s.b.n) }
+
+// more moves on: to the next run, batch or page. False: the column has ended.
+func (s *survivorStream) more() (bool, error) {
+	if s.b == nil || s.at == s.b.n {
+		s.b = nil
+		if s.s.left == 0 {
+			p, err := s.s.page()
+			if err != nil || p == nil {
+				return false, err
+			}
+			s.s.decode()
+		}
+		b, err := s.s.batch()
+		if err != nil {
+			return false, err
+		}
+		s.b, s.at, s.v, s.end = b, 0, 0, 0
+	}
+	s.extend()
+	return true, nil
+}
+
+// pass skips a page that has no excluded row; false: it has one, or may have.
+func (s *survivorStream) pass(p *rawPage) (bool, error) {
+	if s.gone == nil || !s.gone.HasNext() {
+		s.s.skip()
+		return true, nil
+	}
+	n, continues, err := s.s.rows(p)
+	if err != nil {
+		return false, err
+	}
+	first := s.rowAt + 1
+	if continues {
+		first--
+	}
+	if first < 0 {
+		return false, errCorrupt
+	}
+	s.gone.AdvanceIfNeeded(uint64(first))
+	if s.gone.HasNext() && s.gone.PeekNext() <= uint64(s.rowAt+n) {
+		return false, nil
+	}
+	s.rowAt += n
+	s.s.skip()
+	return true, nil
 }
 
 // extend finds the next run of entries that survive, skipping those that do not.
@@ -274,13 +369,13 @@ func (s *survivorStream) rest() {
 
 func (s *survivorStream) startsRow(i int) bool { return s.b.rep == nil || s.b.rep[i] == 0 }
 
-func (s *survivorStream) hasValue(i int) bool { return s.b.def == nil || s.b.def[i] == s.l.maxDef() }
+func (s *survivorStream) hasValue(i int) bool { return s.b.def == nil || s.b.def[i] == s.s.l.maxDef() }
 
 func (s *survivorStream) excludes(row int64) bool {
 	if s.gone == nil {
 		return false
 	}
-	s.gone.AdvanceIfNeeded(uint64(row))
+	s.gone.AdvanceIfNeeded(uint64(max(0, row)))
 	return s.gone.HasNext() && s.gone.PeekNext() == uint64(row)
 }
 
@@ -289,7 +384,7 @@ func (s *survivorStream) skip(n int) {
 	if s.b.def == nil {
 		s.v += n
 	} else {
-		s.v += countLevel(s.b.def[s.at:s.at+n], s.l.maxDef())
+		s.v += countLevel(s.b.def[s.at:s.at+n], s.s.l.maxDef())
 	}
 	s.at += n
 }

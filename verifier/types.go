@@ -141,6 +141,7 @@ type RewriteReport struct {
 	ControlBefore bool  `json:"control_before"`
 	ControlAfter  bool  `json:"control_after"` // found after: must be false
 	Columns       int   `json:"columns"`
+	PagesSame     int64 `json:"pages_same"` // of the old file, found in the new one byte for byte
 	BytesRead     int64 `json:"bytes_read"`
 }
 
