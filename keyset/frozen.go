@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -175,7 +176,7 @@ type frozenReader struct {
 var errFrozen = fmt.Errorf("%w: frozen keyset", ErrMalformed)
 
 func (r *frozenReader) fail() error {
-	if r.err == io.EOF || r.err == io.ErrUnexpectedEOF {
+	if errors.Is(r.err, io.EOF) || errors.Is(r.err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("read keyset: %w: cut off", ErrMalformed)
 	}
 	return fmt.Errorf("read keyset: %w", r.err)

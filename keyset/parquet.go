@@ -78,14 +78,9 @@ type keyColumn struct {
 
 // bindParquet finds a column and how its values become wanted ones.
 func (p *pass) bindParquet(f *pq.File, i int, name string) (*keyColumn, error) {
-	k := &keyColumn{}
-	var err error
-	if k.col, err = f.Schema.Resolve(pq.Ref{Path: splitPath(name)}); err != nil {
-		n, ok := ordinal(name)
-		if !ok || n >= len(f.Schema.Columns) {
-			return nil, &columnError{uri: p.src.uri, column: name}
-		}
-		k.col = f.Schema.Columns[n]
+	k := &keyColumn{col: parquetColumn(f.Schema, name)}
+	if k.col == nil {
+		return nil, &columnError{uri: p.src.uri, column: name}
 	}
 	column := columnOf(k.col)
 	mismatch := func() error {
@@ -106,16 +101,28 @@ func (p *pass) bindParquet(f *pq.File, i int, name string) (*keyColumn, error) {
 		return k, nil
 	}
 	part := p.spec.Schema[i]
-	if k.bind, err = bind(part, column); err == nil {
-		return k, nil
-	}
-	// Numbers and dates may come as text here, unlike in a table's column: the
-	// text only names the key.
-	if part.Type.Kind != KindBinary && column.textual() {
+	var err error
+	if k.bind, err = bind(part, column); err != nil {
+		// Numbers and dates may come as text here, unlike in a table's column: the
+		// text only names the key.
+		if part.Type.Kind == KindBinary || !column.textual() {
+			return nil, fmt.Errorf("%s: %w", p.src.uri, err)
+		}
 		k.bind = binding{}
-		return k, nil
 	}
-	return nil, fmt.Errorf("%s: %w", p.src.uri, err)
+	return k, nil
+}
+
+// parquetColumn finds a leaf by path or by position, nil if there is none.
+func parquetColumn(s *pq.Schema, name string) *pq.Column {
+	col, err := s.Resolve(pq.Ref{Path: splitPath(name)})
+	if err == nil {
+		return col
+	}
+	if n, ok := ordinal(name); ok && n < len(s.Columns) {
+		return s.Columns[n]
+	}
+	return nil
 }
 
 // unitOf is what a column's integers count from 1970 on, 0 if they do not.
@@ -285,7 +292,7 @@ func (c *cursor) page() error {
 	for {
 		page, err := c.pages.Next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: column %s ends early", pq.ErrCorrupt, c.col.Name())
 		case err != nil:
 			return err
