@@ -170,7 +170,7 @@ func (u *Unsealer) next() error {
 	n, err := io.ReadFull(u.r, u.in[have:full])
 	u.in = u.in[:have+n]
 	switch {
-	case err == io.EOF || err == io.ErrUnexpectedEOF: // of ReadFull itself: a store's error may wrap them
+	case err == io.EOF || err == io.ErrUnexpectedEOF: //nolint:errorlint // of ReadFull itself: a store's error may wrap them
 		u.last = true
 	case err != nil:
 		return fmt.Errorf("read: %w", err)

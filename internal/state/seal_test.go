@@ -77,7 +77,7 @@ func TestSealedRoundTripsWithAnyWritesAndReads(t *testing.T) {
 		for {
 			n, err := u.Read(buf)
 			got = append(got, buf[:n]...)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
