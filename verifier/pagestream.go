@@ -81,8 +81,8 @@ func (q *feed) ReadAt(p []byte, _ int64) (n int, err error) {
 			q.queue = q.queue[1:]
 		}
 	}
-	if n < len(p) {
-		return n, io.EOF
+	if n == 0 {
+		return 0, io.EOF // for now: a reader that remembered it with some bytes would miss the next page
 	}
 	return n, nil
 }
