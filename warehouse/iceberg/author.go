@@ -268,6 +268,9 @@ func withoutStatistics(meta table.Metadata, df iceberg.DataFile) (iceberg.DataFi
 	if err != nil {
 		return nil, fmt.Errorf("write manifest entry: %w", hide(err))
 	}
+	// Empty rather than absent: some readers of metadata tables take no null.
+	b.ColumnSizes(map[int]int64{}).ValueCounts(map[int]int64{}).NullValueCounts(map[int]int64{}).NaNValueCounts(map[int]int64{}).
+		LowerBoundValues(map[int][]byte{}).UpperBoundValues(map[int][]byte{})
 	if ids := df.EqualityFieldIDs(); len(ids) > 0 {
 		b.EqualityFieldIDs(ids)
 	}

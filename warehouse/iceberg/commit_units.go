@@ -46,7 +46,6 @@ type deleteUnit struct {
 	written    bool
 	writtenFor pathKey // which removal kept and gone were written for
 	kept, gone []iceberg.ManifestFile
-	removed    changes
 }
 
 // deleteEntry is one live delete file of the head.

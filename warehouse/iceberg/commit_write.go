@@ -320,8 +320,8 @@ func (a *author) dataFile(part partition, o *warehouse.Output, sortOrder *int, f
 		return nil, fmt.Errorf("write manifest entry: %w", hide(err))
 	}
 	m := o.Metrics
-	b.ColumnSizes(m.ColumnSizes).ValueCounts(m.ValueCounts).NullValueCounts(m.NullCounts).NaNValueCounts(m.NaNCounts).
-		LowerBoundValues(m.Lower).UpperBoundValues(m.Upper)
+	b.ColumnSizes(orEmpty(m.ColumnSizes)).ValueCounts(orEmpty(m.ValueCounts)).NullValueCounts(orEmpty(m.NullCounts)).
+		NaNValueCounts(orEmpty(m.NaNCounts)).LowerBoundValues(orEmpty(m.Lower)).UpperBoundValues(orEmpty(m.Upper))
 	if len(m.SplitOffsets) > 0 {
 		b.SplitOffsets(m.SplitOffsets)
 	}
@@ -332,6 +332,13 @@ func (a *author) dataFile(part partition, o *warehouse.Output, sortOrder *int, f
 		b.FirstRowID(*firstRow)
 	}
 	return b.Build(), nil
+}
+
+func orEmpty[V any](m map[int]V) map[int]V {
+	if m == nil {
+		return map[int]V{}
+	}
+	return m
 }
 
 func sumOf(live map[pathKey]bool) pathKey {

@@ -96,19 +96,8 @@ func (t *Table) mentions(ctx context.Context, path, uuid string, kind func(id in
 	if err != nil {
 		return false, fmt.Errorf("read metadata version: %w", hide(err))
 	}
-	if bytes.HasPrefix(raw, []byte{0x1f, 0x8b}) {
-		if raw, err = gunzip(raw); err != nil {
-			return false, nil
-		}
-	}
-	var md struct {
-		UUID      string `json:"table-uuid"`
-		Snapshots []struct {
-			ID      int64             `json:"snapshot-id"`
-			Summary map[string]string `json:"summary"`
-		} `json:"snapshots"`
-	}
-	if json.Unmarshal(raw, &md) != nil || !strings.EqualFold(md.UUID, uuid) {
+	md, ok := parseVersion(raw)
+	if !ok || !strings.EqualFold(md.UUID, uuid) {
 		return false, nil
 	}
 	for _, s := range md.Snapshots {
@@ -117,6 +106,25 @@ func (t *Table) mentions(ctx context.Context, path, uuid string, kind func(id in
 		}
 	}
 	return false, nil
+}
+
+// metadataVersion is what a metadata file says of its table and snapshots.
+type metadataVersion struct {
+	UUID      string `json:"table-uuid"`
+	Snapshots []struct {
+		ID      int64             `json:"snapshot-id"`
+		Summary map[string]string `json:"summary"`
+	} `json:"snapshots"`
+}
+
+func parseVersion(raw []byte) (md metadataVersion, ok bool) {
+	if bytes.HasPrefix(raw, []byte{0x1f, 0x8b}) {
+		var err error
+		if raw, err = gunzip(raw); err != nil {
+			return md, false
+		}
+	}
+	return md, json.Unmarshal(raw, &md) == nil
 }
 
 // maxMetadata bounds what a compressed metadata file may unpack to.
