@@ -179,7 +179,7 @@ func (c *fileCheck) chunk(rg, col int, info fileColumn, keys []*boundKeys) error
 	if !c.o.AllColumns {
 		return nil
 	}
-	return c.staleBounds(rg, col, b, at)
+	return c.staleBounds(rg, col, p, b, at)
 }
 
 // dictionary looks for entries that no value refers to. One whose value another,

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/parquet"
 
@@ -120,7 +121,7 @@ func beginsKey(keys []*boundKeys, v []byte) bool {
 // staleBounds looks for bounds that no row of the chunk has: left over from a
 // row that is gone. A bound that was cut short counts as held when a value
 // begins with it, or, for an upper one, with what it was raised from.
-func (c *fileCheck) staleBounds(rg, col int, b fileBounds, at Finding) error {
+func (c *fileCheck) staleBounds(rg, col int, p *chunkPages, b fileBounds, at Finding) error {
 	d := c.f.MetaData().Schema.Column(col)
 	switch d.PhysicalType() {
 	case parquet.Types.Int96, parquet.Types.Boolean:
@@ -129,12 +130,12 @@ func (c *fileCheck) staleBounds(rg, col int, b fileBounds, at Finding) error {
 	open := newOpenBounds(d.PhysicalType())
 	open.add(b.stats)
 	open.add(b.index)
-	if err := c.chunkValues(rg, col, func(v []byte) { delete(open.values, string(v)) }, open.done); err != nil {
+	if err := c.chunkValues(rg, col, p, open.see, open.done); err != nil {
 		return err
 	}
 	if open.cut && !open.done() {
 		open.remaining()
-		if err := c.chunkValues(rg, col, open.seeCut, open.done); err != nil {
+		if err := c.chunkValues(rg, col, p, open.seeCut, open.done); err != nil {
 			return err
 		}
 	}
@@ -157,17 +158,20 @@ func (c *fileCheck) staleBounds(rg, col int, b fileBounds, at Finding) error {
 
 // openBounds are bounds that no value was seen for yet.
 type openBounds struct {
-	values  map[string]bool
-	lengths map[int]bool // of byte array bounds: values are also compared cut to these
+	values map[string]bool
+	// For the second look: what a value may begin with → the bounds that this
+	// explains, and the lengths of those beginnings.
+	begins  map[string][]string
+	lengths []int
 	cut     bool
 	float   bool
 }
 
 func newOpenBounds(t parquet.Type) *openBounds {
 	return &openBounds{
-		values: map[string]bool{}, lengths: map[int]bool{},
-		cut:   t == parquet.Types.ByteArray || t == parquet.Types.FixedLenByteArray,
-		float: t == parquet.Types.Float || t == parquet.Types.Double,
+		values: map[string]bool{},
+		cut:    t == parquet.Types.ByteArray || t == parquet.Types.FixedLenByteArray,
+		float:  t == parquet.Types.Float || t == parquet.Types.Double,
 	}
 }
 
@@ -191,32 +195,60 @@ func isZeroFloat(v []byte) bool {
 
 func (o *openBounds) done() bool { return len(o.values) == 0 }
 
-// remaining prepares the second look: the lengths of what was not seen whole.
+func (o *openBounds) see(v []byte) { delete(o.values, string(v)) }
+
+// remaining prepares the second look, for bounds that were cut short: a value
+// explains one when it begins with it, or with what an upper bound was raised
+// from so as to cover the rest.
 func (o *openBounds) remaining() {
-	clear(o.lengths)
+	o.begins = map[string][]string{}
 	for v := range o.values {
-		o.lengths[len(v)] = true
+		for _, b := range [][]byte{[]byte(v), unraise([]byte(v)), lowered([]byte(v))} {
+			if b == nil {
+				continue
+			}
+			o.begins[string(b)] = append(o.begins[string(b)], v)
+			if !slices.Contains(o.lengths, len(b)) {
+				o.lengths = append(o.lengths, len(b))
+			}
+		}
 	}
 }
 
-// seeCut compares a value cut to the bounds' lengths, as it is and raised.
 func (o *openBounds) seeCut(v []byte) {
-	for n := range o.lengths {
-		if n >= len(v) {
+	for _, n := range o.lengths {
+		if n > len(v) {
 			continue
 		}
-		delete(o.values, string(v[:n]))
-		if up := raise(v[:n]); up != nil {
-			delete(o.values, string(up))
-		}
-		if up := raiseRune(v, n); up != nil {
-			delete(o.values, string(up))
+		for _, b := range o.begins[string(v[:n])] {
+			delete(o.values, b)
 		}
 	}
 }
 
-// chunkValues visits the values of one column chunk until done.
-func (c *fileCheck) chunkValues(rg, col int, visit func([]byte), done func() bool) error {
+// unraise undoes the raising of an upper bound byte by byte: the last byte was
+// increased, and ones that overflowed became 0.
+func unraise(v []byte) []byte {
+	out := bytes.Clone(v)
+	for i := len(out) - 1; i >= 0; i-- {
+		if out[i] != 0 {
+			out[i]--
+			return out
+		}
+		out[i] = 0xff
+	}
+	return nil
+}
+
+// chunkValues visits the values of one column chunk until done. Where all its
+// pages refer to the dictionary, the entries in use are the values.
+func (c *fileCheck) chunkValues(rg, col int, p *chunkPages, visit func([]byte), done func() bool) error {
+	if !p.plain {
+		for it := p.used.Iterator(); it.HasNext() && !done(); {
+			visit(p.dict[it.Next()])
+		}
+		return nil
+	}
 	l := c.f.leaf(c.ctx, col)
 	l.group(rg)
 	defer l.close()
@@ -230,28 +262,4 @@ func (c *fileCheck) chunkValues(rg, col int, visit func([]byte), done func() boo
 		}
 	}
 	return nil
-}
-
-// raise is how a cut upper bound is made to cover what it was cut from: the
-// last byte that can be is increased and what follows is dropped or kept.
-func raise(v []byte) []byte {
-	out := bytes.Clone(v)
-	for i := len(out) - 1; i >= 0; i-- {
-		if out[i] != 0xff {
-			out[i]++
-			return out
-		}
-		out[i] = 0
-	}
-	return nil
-}
-
-// raiseRune is the same by characters, as writers do for UTF-8.
-func raiseRune(v []byte, n int) []byte {
-	r := []rune(string(v[:n]))
-	if len(r) == 0 {
-		return nil
-	}
-	r[len(r)-1]++
-	return []byte(string(r))
 }

@@ -23,11 +23,17 @@ const (
 type chunkPages struct {
 	dict [][]byte          // PLAIN values, decoded by ourselves
 	used *roaring64.Bitmap // indexes that some value refers to
+
+	plain bool // some page holds values of its own
 }
 
-// walkPages decodes every page of a chunk on the level of pages.
+// walkPages decodes every page of a chunk on the level of pages. A chunk
+// without a dictionary is left alone: it has no entries to refer to.
 func walkPages(f *parquetFile, rg, col int) (c *chunkPages, err error) {
 	defer guard(&err)
+	if with, err := hasDictionary(f, rg, col); err != nil || !with {
+		return &chunkPages{plain: true}, err
+	}
 	pr, err := f.RowGroup(rg).GetColumnPageReader(col)
 	if err != nil {
 		return nil, fmt.Errorf("read pages: %w", err)
@@ -56,12 +62,23 @@ func walkPages(f *parquetFile, rg, col int) (c *chunkPages, err error) {
 	return c, nil
 }
 
+// hasDictionary looks for a dictionary page in the pages themselves; the
+// footer's offset for it is optional.
+func hasDictionary(f *parquetFile, rg, col int) (with bool, err error) {
+	err = eachHeader(f, rg, col, func(h *thriftSkim) bool {
+		with = h.field(0, 1) == pageDictionary
+		return false // it can only be the first page
+	})
+	return with, err
+}
+
 func isDictionary(enc int) bool { return enc == encRLEDictionary || enc == encPlainDictionary }
 
 // dataV1: repetition levels, definition levels, values, all in one (Parquet
 // "Data Pages").
 func (c *chunkPages) dataV1(p *file.DataPageV1, d *schema.Column) error {
 	if !isDictionary(int(p.Encoding())) {
+		c.plain = true
 		return nil
 	}
 	b, n := p.Data(), int(p.NumValues())
@@ -83,6 +100,7 @@ func (c *chunkPages) dataV1(p *file.DataPageV1, d *schema.Column) error {
 // dataV2: levels of stated length, then values.
 func (c *chunkPages) dataV2(p *file.DataPageV2) error {
 	if !isDictionary(int(p.Encoding())) {
+		c.plain = true
 		return nil
 	}
 	b, skip := p.Data(), int(p.RepetitionLevelByteLen())+int(p.DefinitionLevelByteLen())
