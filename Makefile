@@ -9,7 +9,8 @@ BIN         := bin
 CACHE       := .cache
 TOOLS       := $(CACHE)/bin
 VERSION     ?=
-LDFLAGS     := -s -w $(if $(VERSION),-X main.release=$(VERSION))
+# A release is built without local paths; any other build shares its cache with the tests.
+BUILDFLAGS  := $(if $(VERSION),-trimpath -ldflags '-s -w -X main.release=$(VERSION)',-ldflags '-s -w')
 PKGS        := ./...
 
 # The product is built without cgo; the race detector is the one thing that needs it.
@@ -23,8 +24,8 @@ help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: ## Build bin/expunge
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/expunge ./cmd/expunge
+build: ## Build bin/expunge (VERSION=v1.2.3 for a release)
+	$(GO) build $(BUILDFLAGS) -o $(BIN)/expunge ./cmd/expunge
 
 .PHONY: demo
 demo: build ## Make a lakehouse in demo/ and run the nightly job on it
@@ -92,5 +93,5 @@ clean: ## Remove what make built; tools and downloads stay in .cache
 
 $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
 	@mkdir -p $(TOOLS)
-	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv $(TOOLS)/golangci-lint $@
