@@ -229,10 +229,17 @@ func trimSign(v []byte) []byte {
 // is the same before and after the promotions that Iceberg allows: int to long,
 // float to double, a decimal's wider precision.
 func newCursor(r file.ColumnChunkReader, days int64) (*columnCursor, error) {
-	d := r.Descriptor()
-	if d.MaxRepetitionLevel() > 0 {
+	if r.Descriptor().MaxRepetitionLevel() > 0 {
 		return nil, fmt.Errorf("a column inside a list or map: %w", warehouse.ErrUnsupported)
 	}
+	return newAnyCursor(r, days)
+}
+
+// newValueCursor is newCursor for any column, where rows do not matter.
+func newValueCursor(r file.ColumnChunkReader) (*columnCursor, error) { return newAnyCursor(r, 0) }
+
+func newAnyCursor(r file.ColumnChunkReader, days int64) (*columnCursor, error) {
+	d := r.Descriptor()
 	c := &columnCursor{maxDef: d.MaxDefinitionLevel(), def: make([]int16, columnBatch)}
 	isDecimal := isDecimal(d)
 	scale := intScale(d, days)
@@ -332,9 +339,10 @@ type pageReader[T any] interface {
 // page, which the next page overwrites.
 func filler[T any](r pageReader[T], put func(T)) func(def []int16) (int64, int, error) {
 	values := make([]T, columnBatch)
+	rep := make([]int16, columnBatch)
 	return func(def []int16) (int64, int, error) {
 		for r.HasNext() {
-			levels, n, err := r.ReadBatchInPage(columnBatch, values, def, nil)
+			levels, n, err := r.ReadBatchInPage(columnBatch, values, def, rep)
 			if err != nil {
 				return 0, 0, err
 			}

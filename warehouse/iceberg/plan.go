@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/expunge/expunge/internal/storage/icebergio"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -66,7 +67,7 @@ func (t *Table) whole(ctx context.Context, meta table.Metadata) error {
 		// Manifests embedded in version 1 metadata do not say which spec they follow.
 		return fmt.Errorf("table %s: snapshot without a manifest list and several partition specs: %w", t.name, warehouse.ErrUnsupported)
 	}
-	other, err := t.cat.overlapping(ctx, t.ident, meta.Location())
+	other, err := t.cat.overlapping(icebergio.With(ctx, t.store), t.ident, meta.Location())
 	if err != nil {
 		return fmt.Errorf("table %s: look for overlapping locations: %w", t.name, err)
 	}
@@ -88,6 +89,9 @@ func (p *planner) run(ctx context.Context, snap *table.Snapshot, plan *warehouse
 	sum := newSums(p.t.name)
 	err = p.eachFile(ctx, manifests, func(f planned) error {
 		sum.add(plan, f)
+		if p.index != nil {
+			p.index.Seen(f.file.Path)
+		}
 		if err := live(f.file.Path); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"flag"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -203,3 +204,14 @@ func (l *planLake) plan(tbl *Table, sel warehouse.Selection) (*warehouse.Plan, [
 	}
 	return p, tasks, live
 }
+
+// overwriteAll replaces every row of a table.
+func overwriteAll(l *planLake, tbl *table.Table, rec arrow.RecordBatch) error {
+	at := array.NewTableFromRecords(rec.Schema(), []arrow.RecordBatch{rec})
+	defer at.Release()
+	_, err := tbl.OverwriteTable(l.ctx, at, 1024, nil)
+	return err
+}
+
+// envScale asks a test that measures for a larger table.
+func envScale() string { return os.Getenv("EXPUNGE_SCALE") }

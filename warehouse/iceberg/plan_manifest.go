@@ -177,7 +177,7 @@ func (p *planner) prune(df icebergo.DataFile, spec *specPruner) string {
 		case !spec.mayMatch(i, partition):
 		case !m.mayMatch(stats):
 			byPartition = false
-		case p.index != nil && p.index.Excludes(df.FilePath(), i):
+		case p.index != nil && p.index.Excludes(df.FilePath(), df.FileSizeBytes(), i):
 			byPartition = false
 			stats.indexed = true
 		default:

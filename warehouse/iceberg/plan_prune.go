@@ -93,8 +93,11 @@ func (k *keyColumn) mayMatch(s *fileStats) bool {
 // may have been cut and raised, and some writers forget to raise it: any value
 // that starts with it counts as inside.
 func (k *keyColumn) bounds(lower, upper []byte) (lo, hi []byte, ok bool) {
-	if !k.ordered || (lower == nil && upper == nil) {
+	if lower == nil && upper == nil {
 		return nil, nil, false
+	}
+	if !k.ordered {
+		return k.converted(lower, upper)
 	}
 	switch k.typ.(type) {
 	case icebergo.StringType, icebergo.BinaryType, icebergo.FixedType:
@@ -112,6 +115,16 @@ func (k *keyColumn) bounds(lower, upper []byte) (lo, hi []byte, ok bool) {
 		return nil, nil, false // a writer got it wrong
 	}
 	return lo, hi, true
+}
+
+// converted is bounds for numbers whose keys are of another numeric type, such
+// as ids in a decimal(38,0) column: the matcher rounds outwards.
+func (k *keyColumn) converted(lower, upper []byte) (lo, hi []byte, ok bool) {
+	switch k.typ.(type) {
+	case icebergo.Int32Type, icebergo.Int64Type, icebergo.DecimalType:
+		return k.matcher.Bounds(k.part, lower, upper)
+	}
+	return nil, nil, false
 }
 
 // notNil keeps an empty bound (the least value) apart from an open one: both

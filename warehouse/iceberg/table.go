@@ -55,6 +55,32 @@ func Open(ctx context.Context, cat *Catalog, ident table.Identifier, store stora
 	return t, nil
 }
 
+// OpenWith is Open for catalogs that hand out credentials with each table, as
+// REST catalogs may: open makes the store from the catalog's properties
+// and those that came with the table. It needs icebergio.Install. The
+// store keeps the credentials that it was made with.
+func OpenWith(ctx context.Context, cat *Catalog, ident table.Identifier, open icebergio.Open) (*Table, error) {
+	var last map[string]string
+	ctx2 := icebergio.WithOpen(ctx, func(ctx context.Context, props map[string]string) storage.Store {
+		last = props
+		return open(ctx, props)
+	})
+	tbl, err := cat.LoadTable(ctx2, ident)
+	if err != nil {
+		if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
+			return Open(ctx, cat, ident, open(ctx, cat.props)) // says what is missing
+		}
+		return nil, fmt.Errorf("load table %s.%s: %w", cat.Name(), strings.Join(ident, "."), err)
+	}
+	if _, err := tbl.FS(ctx2); err != nil {
+		return nil, fmt.Errorf("storage of table %s.%s: %w", cat.Name(), strings.Join(ident, "."), cleanError(err))
+	}
+	if last == nil {
+		last = cat.props
+	}
+	return Open(ctx, cat, ident, open(ctx, last))
+}
+
 // Name is the table's full name, catalog first.
 func (t *Table) Name() string { return t.name }
 
