@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/expunge/expunge/warehouse"
@@ -165,19 +166,13 @@ func (p *purge) swapHistory(ctx context.Context, tbl *table.Table, h *history) (
 	}
 	var updates []table.Update
 	var dropped int64
-	if h.dirtyHead {
-		a := p.t.newAuthor(meta, p.req.RunID, "purge")
-		list, n, err := a.clean(ctx, head)
-		if err != nil {
-			return nil, 0, err
-		}
-		d := draft{op: table.OpReplace, manifests: list, props: map[string]string{propPurged: p.req.RunID}}
-		snap, err := a.writeList(ctx, meta, head, d)
+	if h.newHead() {
+		snap, n, err := p.cleanHead(ctx, meta, head, h)
 		if err != nil {
 			return nil, 0, err
 		}
 		dropped = n
-		updates = append(updates, table.NewAddSnapshotUpdate(snap), setMain(meta, a.snapID))
+		updates = append(updates, table.NewAddSnapshotUpdate(snap), setMain(meta, snap.SnapshotID))
 	}
 	for _, name := range h.dropRefs {
 		for ref, r := range meta.Refs() {
@@ -197,6 +192,25 @@ func (p *purge) swapHistory(ctx context.Context, tbl *table.Table, h *history) (
 	}
 	after, err := p.t.swap(ctx, reqs, updates, p.req.Fence)
 	return after, dropped, err
+}
+
+// cleanHead writes the new head: the same live files, less tombstones, and
+// equality delete files without the run's keys.
+func (p *purge) cleanHead(ctx context.Context, meta table.Metadata, head *table.Snapshot, h *history) (*table.Snapshot, int64, error) {
+	a := p.t.newAuthor(meta, p.req.RunID, "purge")
+	old := map[pathKey]iceberg.DataFile{}
+	list, dropped, err := a.clean(ctx, head, h.strips, func(df iceberg.DataFile) { old[keyOf(df.FilePath())] = df })
+	if err != nil {
+		return nil, 0, err
+	}
+	d := draft{op: table.OpReplace, props: map[string]string{propPurged: p.req.RunID}}
+	added, err := a.stripped(ctx, p.req.RunID, h.strips, old, &d.stats)
+	if err != nil {
+		return nil, 0, err
+	}
+	d.manifests = append(list, added...)
+	snap, err := a.writeList(ctx, meta, head, d)
+	return snap, dropped, err
 }
 
 // withoutStatisticsOf drops statistics files together with their snapshots,

@@ -18,12 +18,16 @@ type history struct {
 	dropRefs  []string
 	blockers  []warehouse.Blocker
 	dirtyHead bool // the head's manifests carry tombstones
+	strips    []*strip
 }
 
 // settled says that there is nothing to swap.
 func (h *history) settled() bool {
-	return len(h.expire) == 0 && len(h.dropRefs) == 0 && !h.dirtyHead
+	return len(h.expire) == 0 && len(h.dropRefs) == 0 && !h.newHead()
 }
+
+// newHead says that the head has to be replaced.
+func (h *history) newHead() bool { return h.dirtyHead || len(h.strips) > 0 }
 
 // line is the point in a table's history from which on it holds no erased
 // values: the run's commit.
@@ -66,9 +70,20 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 	if err != nil {
 		return nil, err
 	}
+	stay := false
+	if h.strips, stay, err = p.keyDeletes(ctx, meta, l); err != nil {
+		return nil, fmt.Errorf("look for keys in equality deletes: %w", err)
+	}
+	if stay {
+		h.blockers = append(h.blockers, warehouse.Blocker{
+			Ref: "equality delete files", Type: "delete file", SnapshotID: head.SnapshotID,
+			Reason: "they name keys whose rows are still stored in files that the run left as they are",
+		})
+	}
+	listed := map[string]bool{}
 	holds := map[int64]bool{} // snapshots that hold erased values
 	for _, s := range meta.Snapshots() {
-		dirty, err := p.holds(ctx, meta, l, &s)
+		dirty, err := p.holds(ctx, meta, l, &s, h.strips, listed)
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +93,7 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 		return nil, err
 	}
 	pinned := p.refs(meta, holds, h)
-	if !h.dirtyHead {
+	if !h.newHead() {
 		// Without a new head the present one stays, whatever it is.
 		pinned[head.SnapshotID] = true
 	}
@@ -124,7 +139,7 @@ func (p *purge) refs(meta table.Metadata, holds map[int64]bool, h *history) map[
 }
 
 // holds says whether a snapshot may hold erased values.
-func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, s *table.Snapshot) (bool, error) {
+func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, s *table.Snapshot, strips []*strip, listed map[string]bool) (bool, error) {
 	if !l.reaches(meta, s) {
 		return true, nil
 	}
@@ -133,6 +148,12 @@ func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, s *tabl
 		return false, fmt.Errorf("read manifest list: %w", hide(err))
 	}
 	for _, m := range list {
+		if len(strips) > 0 && m.ManifestContent() == iceberg.ManifestContentDeletes {
+			yes, err := p.listsStripped(ctx, m, strips, listed)
+			if yes || err != nil {
+				return yes, err
+			}
+		}
 		if m.DeletedDataFiles() == 0 || l.after(meta, m) {
 			continue
 		}
@@ -144,6 +165,28 @@ func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, s *tabl
 		return true, nil
 	}
 	return false, nil
+}
+
+// listsStripped says whether a delete manifest lists a delete file that names
+// keys. listed remembers the answer of each manifest.
+func (p *purge) listsStripped(ctx context.Context, m iceberg.ManifestFile, strips []*strip, listed map[string]bool) (bool, error) {
+	yes, ok := listed[m.FilePath()]
+	if ok {
+		return yes, nil
+	}
+	yes, err := p.t.lists(ctx, m, stripKeys(strips))
+	if err == nil {
+		listed[m.FilePath()] = yes
+	}
+	return yes, err
+}
+
+func stripKeys(strips []*strip) pathSet {
+	keys := pathSet{}
+	for _, s := range strips {
+		keys.add(s.key)
+	}
+	return keys
 }
 
 // reaches says that a snapshot is the line's or descends from it.
@@ -202,12 +245,14 @@ func (t *Table) tombstones(ctx context.Context, m iceberg.ManifestFile) (n int64
 
 // clean lists a snapshot's manifests without tombstones: those of DELETED
 // entries alone are left out, mixed ones are rewritten, data and delete
-// manifests alike.
-func (a *author) clean(ctx context.Context, s *table.Snapshot) (list []iceberg.ManifestFile, dropped int64, err error) {
+// manifests alike. Entries of stripped delete files leave without a trace and
+// are passed to left.
+func (a *author) clean(ctx context.Context, s *table.Snapshot, strips []*strip, left func(iceberg.DataFile)) (list []iceberg.ManifestFile, dropped int64, err error) {
 	manifests, err := s.Manifests(a.t.fs(ctx))
 	if err != nil {
 		return nil, 0, fmt.Errorf("read manifest list: %w", hide(err))
 	}
+	keys := stripKeys(strips)
 	for _, m := range manifests {
 		n := int64(m.DeletedDataFiles())
 		if n < 0 {
@@ -215,16 +260,47 @@ func (a *author) clean(ctx context.Context, s *table.Snapshot) (list []iceberg.M
 				return nil, 0, err
 			}
 		}
-		if n == 0 {
+		stripped := false
+		if len(keys) > 0 && m.ManifestContent() == iceberg.ManifestContentDeletes {
+			if stripped, err = a.t.lists(ctx, m, keys); err != nil {
+				return nil, 0, err
+			}
+		}
+		if n == 0 && !stripped {
 			list = append(list, m)
 			continue
 		}
 		dropped += n
-		kept, _, err := a.rewrite(ctx, m, func(iceberg.ManifestEntry) (bool, error) { return false, nil })
+		kept, err := a.keepEntries(ctx, m, func(df iceberg.DataFile) bool {
+			if !stripped || !keys.has(keyOf(df.FilePath())) {
+				return true
+			}
+			left(df)
+			return false
+		})
 		if err != nil {
 			return nil, 0, err
 		}
 		list = append(list, kept...)
 	}
 	return list, dropped, nil
+}
+
+// keepEntries rewrites a manifest with some of its live entries and no others.
+func (a *author) keepEntries(ctx context.Context, m iceberg.ManifestFile, keep func(iceberg.DataFile) bool) ([]iceberg.ManifestFile, error) {
+	out := &roll{a: a, spec: int(m.PartitionSpecID()), content: m.ManifestContent()}
+	defer out.abort()
+	for e, err := range m.Entries(a.t.fs(ctx), true) {
+		if err != nil {
+			return nil, fmt.Errorf("read manifest: %w", hide(err))
+		}
+		if !keep(e.DataFile()) {
+			continue
+		}
+		if err := out.existing(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	err := out.close()
+	return out.done, err
 }
