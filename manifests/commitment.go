@@ -45,11 +45,11 @@ func KeyDigest(keyType string, canonical []byte) [32]byte {
 
 func keyDigest(h hash.Hash, keyType string, canonical []byte) (d [32]byte) {
 	h.Reset()
-	io.WriteString(h, "expunge key v1\x00")
+	h.Write([]byte("expunge key v1\x00"))
 	var n [4]byte
 	binary.BigEndian.PutUint32(n[:], uint32(len(keyType)))
 	h.Write(n[:])
-	io.WriteString(h, keyType)
+	h.Write([]byte(keyType))
 	h.Write(canonical)
 	h.Sum(d[:0])
 	return d
@@ -279,7 +279,7 @@ func keyedDigest(secret []byte, info, s string) (string, error) {
 		return "", err
 	}
 	m := hmac.New(sha256.New, k)
-	io.WriteString(m, s)
+	m.Write([]byte(s))
 	return hex.EncodeToString(m.Sum(nil)), nil
 }
 
@@ -298,6 +298,6 @@ func NewPaths(secret []byte) (*Paths, error) {
 // Digest is PathDigest. It is not safe for concurrent use.
 func (p *Paths) Digest(path string) string {
 	p.mac.Reset()
-	io.WriteString(p.mac, path)
+	p.mac.Write([]byte(path))
 	return hex.EncodeToString(p.mac.Sum(nil))
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -21,7 +20,6 @@ import (
 const (
 	idDeletePath   = 2147483546 // file_path of a position delete
 	idDeletePos    = 2147483545 // pos
-	idDeleteRow    = 2147483544 // row, optional
 	idRowID        = 2147483540 // _row_id
 	idLastSequence = 2147483539 // _last_updated_sequence_number
 )
@@ -282,10 +280,4 @@ func location(p string) string {
 		l.Scheme = "s3"
 	}
 	return l.String()
-}
-
-// errTransientOr passes a storage failure on as it is.
-func isStorage(err error) bool {
-	var se *storage.Error
-	return errors.As(err, &se)
 }

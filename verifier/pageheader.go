@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"bufio"
+	"errors"
 	"io"
 )
 
@@ -23,7 +24,7 @@ func eachHeader(f *parquetFile, rg, col int, visit func(h *thriftSkim) bool) err
 		return err
 	}
 	for {
-		if _, err := in.Peek(1); err == io.EOF {
+		if _, err := in.Peek(1); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

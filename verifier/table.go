@@ -49,24 +49,21 @@ type tableCheck struct {
 	inv     *inventory
 	meta    *metaCheck
 	sum     *summary
-	rows    int64
 }
 
 // summary collects surfaces from several workers.
 type summary struct {
-	mu       sync.Mutex
-	tally    tally
-	max      int
-	bloom    bloomCount
-	rows     int64
-	unread   map[string]int64 // surface → objects that could not be read
-	skipped  map[string]int64 // surface → objects that the mode leaves out
-	extra    map[string]int64 // surface → bytes read
-	findings []Finding
+	mu      sync.Mutex
+	tally   tally
+	max     int
+	bloom   bloomCount
+	rows    int64
+	unread  map[string]int64 // surface → objects that could not be read
+	skipped map[string]int64 // surface → objects that the mode leaves out
 }
 
 func newSummary(maxFindings int) *summary {
-	return &summary{max: maxFindings, unread: map[string]int64{}, skipped: map[string]int64{}, extra: map[string]int64{}}
+	return &summary{max: maxFindings, unread: map[string]int64{}, skipped: map[string]int64{}}
 }
 
 func (s *summary) looked(surface string, objects, bytes int64) {
