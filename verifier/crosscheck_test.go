@@ -29,7 +29,7 @@ func TestRewriterAndVerifierAgree(t *testing.T) {
 			parquet.DataPageStatistics(rapid.Bool().Draw(rt, "page statistics")),
 			parquet.BloomFilters(parquet.SplitBlockFilter(10, "id"), parquet.SplitBlockFilter(10, "email")))
 		var keys []string
-		for _, id := range rapid.SliceOfNDistinct(rapid.IntRange(0, n/3), 1, 5, rapid.ID).Draw(rt, "erased") {
+		for _, id := range rapid.SliceOfNDistinct(rapid.IntRange(0, (n-1)/3), 1, 4, rapid.ID).Draw(rt, "erased") {
 			keys = append(keys, fmt.Sprint(id))
 		}
 		rw := Rewrite{New: "mem://b/new", Matches: onID(keysOf(t, "int64", keys...), 1, "id")}
