@@ -43,6 +43,7 @@ type deleteIndex struct {
 type indexedDelete struct {
 	file         warehouse.DeleteFile
 	lower, upper string // bounds of file_path in a position delete file
+	bad          string // why it cannot be read, "" = it can
 }
 
 // indexDeletes reads the delete manifests of a snapshot.
@@ -112,12 +113,12 @@ func deleteFileOf(e icebergo.ManifestEntry) warehouse.DeleteFile {
 
 func (x *deleteIndex) add(e icebergo.ManifestEntry) error {
 	df := e.DataFile()
-	if len(df.KeyMetadata()) > 0 {
-		return fmt.Errorf("encrypted delete file: %w", warehouse.ErrUnsupported)
-	}
 	d := indexedDelete{file: deleteFileOf(e)}
-	if d.file.Kind != deleteVector && !strings.EqualFold(string(df.FileFormat()), string(icebergo.ParquetFile)) {
-		return fmt.Errorf("delete file of format %s: %w", strings.ToLower(string(df.FileFormat())), warehouse.ErrUnsupported)
+	switch {
+	case len(df.KeyMetadata()) > 0:
+		d.bad = "its delete files are encrypted"
+	case d.file.Kind != deleteVector && !strings.EqualFold(string(df.FileFormat()), string(icebergo.ParquetFile)):
+		d.bad = "delete files of format " + strings.ToLower(string(df.FileFormat())) + " are not supported"
 	}
 	switch d.file.Kind {
 	case deleteVector:
@@ -191,44 +192,54 @@ func from(list []indexedDelete, seq int64) []indexedDelete {
 	return list[sort.Search(len(list), func(i int) bool { return list[i].file.Sequence >= seq }):]
 }
 
-// forFile lists the delete files that apply to a data file of sequence seq:
+// applying are the delete files of one data file.
+type applying struct {
+	files []warehouse.DeleteFile
+	bad   string // why one of them cannot be read, "" = all can
+}
+
+func (a *applying) add(d *indexedDelete) {
+	a.files = append(a.files, d.file)
+	if d.bad != "" {
+		a.bad = d.bad
+	}
+}
+
+// forFile finds the delete files that apply to a data file of sequence seq:
 // position deletes and deletion vectors of the same sequence or later, equality
 // deletes of later ones only. Position delete files of the same partition whose
 // bounds leave room for the path are listed; only their rows tell. Where a
 // deletion vector applies, position deletes do not (specification, "Scan Planning").
-func (x *deleteIndex) forFile(df icebergo.DataFile, seq int64) []warehouse.DeleteFile {
-	var out []warehouse.DeleteFile
+func (x *deleteIndex) forFile(df icebergo.DataFile, seq int64) applying {
+	var out applying
 	path := df.FilePath()
 	if dv, ok := x.dvs[path]; ok && dv.file.Sequence >= seq {
-		out = append(out, dv.file)
+		out.add(&dv)
 	} else {
-		out = x.positions(out, df, path, seq)
-	}
-	if len(x.global)+len(x.equality) == 0 {
-		return out
+		x.positions(&out, df, path, seq)
 	}
 	for _, d := range from(x.global, seq+1) {
-		out = append(out, d.file)
+		out.add(&d)
 	}
 	if len(x.equality) > 0 {
 		for _, d := range from(x.equality[tupleKey(df)], seq+1) {
-			out = append(out, d.file)
+			out.add(&d)
 		}
 	}
 	return out
 }
 
-func (x *deleteIndex) positions(out []warehouse.DeleteFile, df icebergo.DataFile, path string, seq int64) []warehouse.DeleteFile {
+func (x *deleteIndex) positions(out *applying, df icebergo.DataFile, path string, seq int64) {
 	for _, n := range x.lengths {
 		if n > len(path) {
 			break
 		}
 		for _, d := range from(x.byPath[path[:n]], seq) {
-			out = append(out, d.file)
+			out.add(&d)
 		}
 	}
 	if len(x.byTuple) == 0 {
-		return out
+		return
 	}
 	for _, d := range from(x.byTuple[tupleKey(df)], seq) {
 		if d.lower != "" && path < d.lower {
@@ -237,9 +248,8 @@ func (x *deleteIndex) positions(out []warehouse.DeleteFile, df icebergo.DataFile
 		if d.upper != "" && path > d.upper && !strings.HasPrefix(path, d.upper) {
 			continue
 		}
-		out = append(out, d.file)
+		out.add(&d)
 	}
-	return out
 }
 
 // tupleKey identifies a partition: the spec and the tuple's values. Values that

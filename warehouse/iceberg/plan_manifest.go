@@ -161,7 +161,8 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 	case f.file.DataSequence < 0:
 		f.excluded = "the manifest gives the data file no sequence number"
 	default:
-		f.file.Deletes = p.deletes.forFile(df, f.file.DataSequence)
+		deletes := p.deletes.forFile(df, f.file.DataSequence)
+		f.file.Deletes, f.excluded = deletes.files, deletes.bad
 	}
 	return f
 }

@@ -1,12 +1,22 @@
 package iceberg
 
-import "strings"
+import (
+	"errors"
+	"strings"
+
+	"github.com/expunge/expunge/internal/storage"
+)
 
 // cleanError hides what an error of a library may quote: a data file's path or
-// a value, each of which can hold a key. Its identity stays.
+// a value, each of which can hold a key. Its identity stays. Errors of our
+// stores quote nothing and are shown as they are.
 func cleanError(err error) error {
-	if err == nil {
+	var own *storage.Error
+	switch {
+	case err == nil:
 		return nil
+	case errors.As(err, &own):
+		return own
 	}
 	return &quietError{err}
 }
