@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -13,12 +14,14 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	icebergo "github.com/apache/iceberg-go"
 	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 	"github.com/apache/iceberg-go/table/dv"
 	"pgregory.net/rapid"
 
+	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -436,5 +439,75 @@ func TestPositionDeletesOfAnotherFormatExcludeTheirDataFiles(t *testing.T) {
 	}
 	if got := x.forFile(planDataFile(t, "/x"), 6); got.bad != "" {
 		t.Error("a delete file that does not apply excludes a data file")
+	}
+}
+
+// Files that were added to a table carry no field ids; the name mapping
+// gives them, also after a rename.
+func TestFilesWithoutFieldIDsAreReadByTheNameMapping(t *testing.T) {
+	l := newPlanLake(t)
+	l.create("t", 2, deleteSchema(), nil)
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "rn", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "id", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
+		{Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
+	}, nil)
+	rec, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(`[{"rn":0,"id":1,"s":"a"},{"rn":1,"id":2,"s":"b"},{"rn":2,"id":1,"s":"c"}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := array.NewTableFromRecords(schema, []arrow.RecordBatch{rec})
+	defer at.Release()
+	var buf bytes.Buffer
+	if err := pqarrow.WriteTable(at, &buf, 1024, nil, pqarrow.DefaultWriterProps()); err != nil {
+		t.Fatal(err)
+	}
+	path := l.raw("t").Location() + "/data/added.parquet"
+	if err := storage.WriteAll(l.ctx, l.store, path, buf.Bytes(), storage.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	tx := l.raw("t").NewTransaction()
+	if err := tx.AddFiles(l.ctx, []string{path}, nil, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Commit(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	tx = l.raw("t").NewTransaction()
+	if err := tx.UpdateSchema(true, true).RenameColumn([]string{"id"}, "user_id").Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Commit(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.deleteEqual("t", []int{2}, `{"user_id":2}`)
+	tbl := l.open("t")
+	f, err := openColumns(l.ctx, l.store, path)
+	if err != nil || f.ids {
+		t.Fatalf("the file has field ids (%v)", err)
+	}
+	_ = f.Close()
+	sel := selection(int64Keys(t, "1"), "user_id")
+	bound, err := tbl.Bind(l.ctx, sel)
+	if err != nil || !slices.ContainsFunc(bound[0].Columns[0].Names, func(p []string) bool { return slices.Equal(p, []string{"id"}) }) {
+		t.Errorf("the old name is not among %v (%v)", bound, err)
+	}
+	_, tasks, _ := l.plan(tbl, sel)
+	if len(tasks) != 1 {
+		t.Fatalf("%d tasks", len(tasks))
+	}
+	deleted, err := tbl.Deleted(l.ctx, tasks[0])
+	if err != nil || !deleted.Equals(roaring64.BitmapOf(1)) {
+		t.Errorf("deleted %v, %v", deleted.ToArray(), err)
+	}
+	for key, want := range map[string]bool{"1": false, "2": false, "3": true} {
+		sel := selection(int64Keys(t, key), "user_id")
+		x := l.openIndex(tbl, sel)
+		if err := x.Add(l.ctx, path, tasks[0].File.Size); err != nil {
+			t.Fatal(err)
+		}
+		if got := x.Excludes(path, tasks[0].File.Size, 0); got != want {
+			t.Errorf("key %s: excluded %v, want %v", key, got, want)
+		}
 	}
 }
