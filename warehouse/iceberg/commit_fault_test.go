@@ -146,13 +146,25 @@ type sweepLake struct {
 
 func newSweepLake(t *testing.T) *sweepLake {
 	t.Helper()
+	db, l := lakeAt(t, fmt.Sprintf("mem://sweep%d", time.Now().UnixNano()))
+	return &sweepLake{planLake: l, db: db}
+}
+
+// newLakeAt is a lake whose tables lie below root.
+func newLakeAt(t *testing.T, root string) *planLake {
+	t.Helper()
+	_, l := lakeAt(t, root)
+	return l
+}
+
+func lakeAt(t *testing.T, root string) (*sql.DB, *planLake) {
+	t.Helper()
 	installIO()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/catalog.db?_pragma=busy_timeout(5000)&_pragma=synchronous(0)")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	root := fmt.Sprintf("mem://sweep%d", time.Now().UnixNano())
 	props := map[string]string{"warehouse": root}
 	cat, err := sqlcat.NewCatalog("lake", db, sqlcat.SQLite, props)
 	if err != nil {
@@ -163,7 +175,7 @@ func newSweepLake(t *testing.T) *sweepLake {
 	if err := cat.CreateNamespace(l.ctx, table.Identifier{"ns"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	return &sweepLake{planLake: l, db: db}
+	return db, l
 }
 
 func (s *sweepLake) remember() {

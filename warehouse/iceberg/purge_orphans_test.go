@@ -1,0 +1,76 @@
+package iceberg
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	icebergo "github.com/apache/iceberg-go"
+
+	"github.com/expunge/expunge/internal/clock"
+	"github.com/expunge/expunge/warehouse"
+)
+
+func TestOrphansGoAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	for name, root := range map[string]string{"memory": "mem://orphans" + filepath.Base(dir), "plain path": dir + "/a", "file URI": "file://" + dir + "/b"} {
+		t.Run(name, func(t *testing.T) { orphansGoAndNothingElse(t, newLakeAt(t, root)) })
+	}
+}
+
+func orphansGoAndNothingElse(t *testing.T, l *planLake) {
+	spec := icebergo.NewPartitionSpec(icebergo.PartitionField{SourceIDs: []int{3}, FieldID: 1000, Name: "s", Transform: icebergo.IdentityTransform{}})
+	l.create("t", 2, deleteSchema(), &spec, "write.delete.mode", "merge-on-read")
+	// Partition values that have to be escaped in a path.
+	l.append("t", `{"rn":1,"id":1,"s":"a b/c%2Fd","f":1}`, `{"rn":2,"id":2,"s":"ü=é?#","f":1}`, `{"rn":3,"id":3,"s":"_x","f":1}`)
+	l.append("t", rows(10, 9, 10)...)
+	l.deleteWhere("t", icebergo.EqualTo(icebergo.Reference("rn"), int64(11)))
+	want := l.visible("t")
+	loc := l.raw("t").Location()
+	orphans := []string{loc + "/data/lost.parquet", loc + "/data/s=x/lost.parquet", loc + "/metadata/lost-m0.avro", loc + "/metadata/snap-lost.avro"}
+	kept := []string{loc + "/data/_temporary/part.parquet", loc + "/.hidden/x.parquet", loc + "/metadata/99999-lost.metadata.json", loc + "/metadata/version-hint.text"}
+	for _, p := range slices.Concat(orphans, kept) {
+		if err := l.write(p, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := l.objects("t")
+	tbl := l.open("t")
+	if _, err := tbl.RemoveOrphans(l.ctx, OrphanRequest{MinAge: time.Hour}); !errors.Is(err, warehouse.ErrUnsupported) {
+		t.Errorf("a minimum age of an hour: %v", err)
+	}
+	// A day later everything is old enough.
+	if got, err := tbl.RemoveOrphans(l.ctx, OrphanRequest{MinAge: 24 * time.Hour}); err != nil || got.Files != 0 || got.Young != 4 {
+		t.Errorf("young files: %+v, err %v", got, err)
+	}
+	later := clock.With(l.ctx, func() time.Time { return time.Now().Add(25 * time.Hour) })
+	dry, err := tbl.RemoveOrphans(later, OrphanRequest{MinAge: 24 * time.Hour, DryRun: true})
+	if err != nil || dry.Files != 4 || dry.Young != 0 || len(l.objects("t")) != len(before) {
+		t.Errorf("dry run %+v, err %v", dry, err)
+	}
+	got, err := tbl.RemoveOrphans(later, OrphanRequest{MinAge: 24 * time.Hour})
+	if err != nil || *got != *dry {
+		t.Errorf("removed %+v, err %v", got, err)
+	}
+	after := l.objects("t")
+	for p := range before {
+		if _, still := after[p]; still == slices.ContainsFunc(orphans, func(o string) bool { return canonical(o) == canonical(p) }) {
+			t.Errorf("%s: still there %v", filepath.Base(p), still)
+		}
+	}
+	l.wantRows("t", want)
+	if got, err := tbl.RemoveOrphans(later, OrphanRequest{MinAge: 24 * time.Hour}); err != nil || got.Files != 0 {
+		t.Errorf("again: %+v, err %v", got, err)
+	}
+}
+
+func TestOrphansOfSharedTablesAreNotTouched(t *testing.T) {
+	l := newPlanLake(t)
+	l.create("t", 2, deleteSchema(), nil, "gc.enabled", "false")
+	l.append("t", rows(0, 3, 10)...)
+	if _, err := l.open("t").RemoveOrphans(l.ctx, OrphanRequest{MinAge: 48 * time.Hour}); !errors.Is(err, warehouse.ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+}
