@@ -13,12 +13,16 @@
 //     data file that may hold a key; prune.go decides that from partition
 //     values and column bounds.
 //   - deletes.go reads position deletes, equality deletes and deletion vectors.
-//   - keyindex.go keeps a filter of the keys of each immutable data file.
+//   - keyindex.go keeps a filter of the keys of each immutable data file, so
+//     that a nightly run reads only files that are new.
 //
 // # What holds
 //
 // Planning reads one snapshot and keeps one manifest's entries in memory at a
 // time. Pruning drops a file only when its metadata proves that no row can
 // match; anything missing, truncated the wrong way or unreadable keeps it.
+// Deleted hides exactly what a reader of the specification hides: a row comes
+// back neither through a deletion vector, nor through the sequence number or
+// partition of a delete file, nor through a column that changed since.
 // No error holds a key, a bound, a partition value or a data file's path.
 package iceberg
