@@ -33,7 +33,10 @@ type chunkJob struct {
 	meta  *thriftpatch.Struct // its ColumnMetaData
 	stats *thriftpatch.Struct // its Statistics, nil when there are none
 
-	table *pageTable
+	table   *pageTable
+	ahead   []byte // source bytes read ahead, from aheadAt on
+	aheadAt int64
+
 	dict  *dictionary
 	bloom *bloomBuilder
 	fin   *finished
@@ -106,6 +109,7 @@ func (c *chunkJob) plan() error {
 	if err := c.sendPages(); err != nil {
 		return err
 	}
+	c.ahead = nil
 	return c.finish()
 }
 
@@ -121,8 +125,7 @@ func (c *chunkJob) workOn(e *pageEntry) (w rowWork, edit bool) {
 
 // newPageJob loads page i and prepares its job.
 func (c *chunkJob) newPageJob(i int, w rowWork, edit bool) (*pageJob, error) {
-	e := &c.table.pages[i]
-	p, err := c.load(e.offset, e.size)
+	p, err := c.load(i)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +176,7 @@ func (c *chunkJob) wait(j *pageJob) error {
 // planDictionary works on the dictionary-encoded pages first: only they tell
 // which entries survive, and the dictionary page stands in front of them.
 func (c *chunkJob) planDictionary() error {
-	page, err := c.load(c.table.dictOffset, c.table.dictSize)
+	page, err := c.loadDictionary()
 	if err != nil {
 		return err
 	}
@@ -211,7 +214,7 @@ func (c *chunkJob) editDictionaryPages() (untouched []int, err error) {
 	dictPages := c.dictionaryPages()
 	for i := range c.table.pages {
 		if dictPages == 0 {
-			break // encoding_stats: all of them were seen
+			break // all that encoding_stats count were seen
 		}
 		e := &c.table.pages[i]
 		w, edit := c.workOn(e)
@@ -222,27 +225,32 @@ func (c *chunkJob) editDictionaryPages() (untouched []int, err error) {
 			dictPages--
 			continue
 		}
-		h, err := c.peek(e)
+		if dictPages < 0 {
+			h, err := c.peek(e)
+			if err != nil {
+				return nil, err
+			}
+			if !h.UsesDictionary() {
+				continue
+			}
+			if !edit && c.bloom == nil {
+				untouched = append(untouched, i)
+				continue
+			}
+		}
+		j, err := c.newPageJob(i, w, edit)
 		if err != nil {
 			return nil, err
 		}
-		if !h.UsesDictionary() {
-			continue
+		if !j.page.Header.UsesDictionary() {
+			continue // of no use here: it is loaded again in its turn
 		}
-		if dictPages > 0 {
-			dictPages--
-		}
-		if !edit && c.bloom == nil {
-			untouched = append(untouched, i)
-			continue
-		}
-		if e.job, err = c.newPageJob(i, w, edit); err != nil {
+		dictPages--
+		e.job = j
+		if err := c.submit(j); err != nil {
 			return nil, err
 		}
-		if err := c.submit(e.job); err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, e.job)
+		jobs = append(jobs, j)
 	}
 	for _, j := range jobs {
 		if err := c.wait(j); err != nil {
@@ -286,14 +294,12 @@ func (c *chunkJob) scanDictionaryPages(pages []int) error {
 		var jobs []*pageJob
 		for _, i := range pages[:n] {
 			e := &c.table.pages[i]
-			if h, err := c.peek(e); err != nil {
-				return err
-			} else if !h.UsesDictionary() {
-				return unsupportedAt(c.src.Where(), "dictionary-encoded pages behind others")
-			}
 			j, err := c.newPageJob(i, rowWork{first: c.rowBase + int64(e.first), leaf: c.leaf}, false)
 			if err != nil {
 				return err
+			}
+			if !j.page.Header.UsesDictionary() {
+				return unsupportedAt(c.src.Where(), "dictionary-encoded pages behind others")
 			}
 			j.wantUse, j.stored = true, nil
 			if err := c.submit(j); err != nil {

@@ -62,6 +62,9 @@ func (e *engine) emitGroup(g *groupJob) error {
 	}
 	g.meta.SetInt(groupNumRows, thriftpatch.I64, g.src.Rows-int64(total(g.erased)))
 	g.meta.SetInt(groupTotalByteSize, thriftpatch.I64, uncompressed)
+	if err := g.keepSorting(); err != nil {
+		return err
+	}
 	if g.meta.Has(groupTotalCompressed) {
 		g.meta.SetInt(groupTotalCompressed, thriftpatch.I64, compressed)
 	}
@@ -75,6 +78,27 @@ func (e *engine) emitGroup(g *groupJob) error {
 		g.meta.SetInt(groupOrdinal, thriftpatch.I16, int64(len(e.out)))
 	}
 	e.out = append(e.out, out)
+	return nil
+}
+
+// keepSorting drops the order of a row group in which a sorting column was
+// overwritten or lost elements; removing rows keeps it.
+func (g *groupJob) keepSorting() error {
+	list, err := g.meta.List(groupSortingColumns)
+	if err != nil || list == nil || len(g.redact) == 0 {
+		return err
+	}
+	for i := range list.Values {
+		s, err := list.Struct(i)
+		if err != nil {
+			return corrupt("sorting columns: %w", err)
+		}
+		column, _ := s.Int(1)
+		if len(g.redact[int(column)]) > 0 {
+			g.meta.Delete(groupSortingColumns)
+			return nil
+		}
+	}
 	return nil
 }
 

@@ -70,7 +70,7 @@ func RewriteTo(ctx context.Context, in Input, out Output, e rewriter.Edit, o rew
 // resolved against its schema.
 type job struct {
 	ctx    context.Context
-	in     Input
+	in     *cachedInput
 	file   *pq.File
 	footer *thriftpatch.Struct
 	plan   *plan
@@ -79,9 +79,9 @@ type job struct {
 }
 
 func newJob(ctx context.Context, in Input, e rewriter.Edit, o rewriter.Options) (*job, error) {
-	j := &job{ctx: ctx, in: in, opts: o, res: &rewriter.Result{}}
+	j := &job{ctx: ctx, in: &cachedInput{Input: in}, opts: o, res: &rewriter.Result{}}
 	var err error
-	if j.file, err = pq.Open(ctx, in, in.Size); err != nil {
+	if j.file, err = pq.Open(ctx, j.in, in.Size); err != nil {
 		return nil, err
 	}
 	if j.footer, err = parseFooter(j.file); err != nil {

@@ -187,6 +187,12 @@ func clip(ss []span, from, to int) []span {
 	return out
 }
 
+// overlaps says whether sorted spans reach into [from, to).
+func overlaps(ss []span, from, to int) bool {
+	i := sort.Search(len(ss), func(i int) bool { return ss[i].to > from })
+	return i < len(ss) && ss[i].from < to
+}
+
 // invert returns the gaps of sorted spans in [0, n).
 func invert(ss []span, n int) []span {
 	out := make([]span, 0, len(ss)+1)

@@ -8,8 +8,12 @@ import (
 	"io"
 )
 
-// copyChunk is how much of a copied range is in memory at a time.
-const copyChunk = 1 << 20
+// A copied range passes through memory in pieces of copyChunk bytes; pieces
+// from readApart bytes on are read while the one before is written.
+const (
+	copyChunk = 4 << 20
+	readApart = 64 << 10
+)
 
 // sink writes the new file front to back: bytes, and ranges of the source.
 // The digest is computed beside the writing, not in front of it.
@@ -18,8 +22,8 @@ type sink struct {
 	in     Input
 	out    Output
 	digest *digester // nil when not wanted
-	bufs   [2][]byte // of copied ranges, in turns
-	marks  [2]int64  // what the digest must have passed before a buffer is used again
+	bufs   [3][]byte // of copied ranges, in turns
+	marks  [3]int64  // what the digest must have passed before a buffer is used again
 	turn   int
 	pos    int64
 
@@ -72,33 +76,61 @@ func (s *sink) copyRange(off, n int64) error {
 		s.pos += n
 		return s.ctx.Err()
 	}
+	return s.pass(off, n)
+}
+
+// pass reads a range and writes it, the next piece being read meanwhile.
+func (s *sink) pass(off, n int64) error {
+	next := s.read(off, min(n, copyChunk))
 	for n > 0 {
-		if err := s.ctx.Err(); err != nil {
+		p := <-next
+		size := int64(len(p.data))
+		off, n, next = off+size, n-size, nil
+		if p.err != nil {
+			return p.err
+		}
+		if n > 0 {
+			next = s.read(off, min(n, copyChunk))
+		}
+		_, err := s.emit(p.data)
+		s.marks[p.turn] = s.pos
+		if err == nil {
+			err = s.ctx.Err()
+		}
+		if err != nil {
+			if next != nil {
+				<-next
+			}
 			return err
 		}
-		b := s.buffer()[:min(n, copyChunk)]
-		if err := readFull(s.in, b, off); err != nil {
-			return err
-		}
-		if _, err := s.emit(b); err != nil {
-			return err
-		}
-		s.marks[s.turn] = s.pos
-		off += int64(len(b))
-		n -= int64(len(b))
 	}
 	return nil
 }
 
-// buffer is the next copy buffer, free of the digest.
-func (s *sink) buffer() []byte {
-	s.turn ^= 1
-	if s.bufs[s.turn] == nil {
-		s.bufs[s.turn] = make([]byte, copyChunk)
+// piece is a part of a range that was read.
+type piece struct {
+	data []byte
+	turn int
+	err  error
+}
+
+// read starts to read [off, off+n) into the next buffer.
+func (s *sink) read(off, n int64) <-chan piece {
+	s.turn = (s.turn + 1) % len(s.bufs)
+	turn := s.turn
+	if s.bufs[turn] == nil {
+		s.bufs[turn] = make([]byte, copyChunk)
 	} else if s.digest != nil {
-		s.digest.wait(s.marks[s.turn])
+		s.digest.wait(s.marks[turn])
 	}
-	return s.bufs[s.turn]
+	b := s.bufs[turn][:n]
+	done := make(chan piece, 1)
+	if n < readApart {
+		done <- piece{b, turn, readFull(s.in, b, off)}
+		return done
+	}
+	go func() { done <- piece{b, turn, readFull(s.in, b, off)} }()
+	return done
 }
 
 // sum is the digest of what was written; zero when none was wanted.

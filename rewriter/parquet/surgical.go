@@ -65,8 +65,11 @@ type pendingIndex struct {
 func runSurgical(j *job, s *sink) error {
 	ctx, cancel := context.WithCancelCause(j.ctx)
 	defer cancel(nil)
-	e := &engine{ctx: ctx, cancel: cancel, job: j, in: j.in, sink: s,
+	e := &engine{ctx: ctx, cancel: cancel, job: j, in: Input{j.in, j.in.Size}, sink: s,
 		jobs: make(chan *pageJob), slots: make(chan struct{}, chunksAhead)}
+	if err := j.in.cacheIndexes(j.file); err != nil {
+		return err
+	}
 	if err := e.prepare(); err != nil {
 		return err
 	}
@@ -129,11 +132,28 @@ func (e *engine) prepareChunks(g *groupJob) error {
 		if g.lineage[leaf] = e.fills(c, leaf); g.lineage[leaf] != nil {
 			continue
 		}
-		if len(g.erased) > 0 || len(touched) > 0 {
+		gaps, err := c.gaps()
+		if err != nil {
+			return err
+		}
+		if len(g.erased) > 0 || len(touched) > 0 || gaps {
 			g.chunks[leaf] = c
 		}
 	}
 	return nil
+}
+
+// gaps says whether the chunk holds bytes of no page: then its pages are
+// copied one by one, even without an edit.
+func (c *chunkJob) gaps() (bool, error) {
+	if c.src.Start == c.src.End {
+		return false, nil
+	}
+	x, err := c.src.OffsetIndex()
+	if err != nil || x == nil {
+		return false, err
+	}
+	return !seamless(c.src, x), nil
 }
 
 // launch starts the planners of touched chunks in file order.

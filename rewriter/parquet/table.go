@@ -35,10 +35,16 @@ func (c *chunkJob) readTable() (*pageTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &pageTable{index: x}
-	if x == nil {
-		return t, c.walk(t)
+	if x == nil || !seamless(c.src, x) {
+		// Pages that do not adjoin: there are gaps, or the index is wrong, as
+		// some writers' are. The headers know; where they do not either, the
+		// index is believed.
+		t := &pageTable{}
+		if err := c.walk(t); err == nil || x == nil {
+			return t, err
+		}
 	}
+	t := &pageTable{index: x}
 	if t.column, err = c.src.ColumnIndex(len(x.PageLocations)); err != nil {
 		return nil, err
 	}
@@ -55,6 +61,26 @@ func (c *chunkJob) readTable() (*pageTable, error) {
 		t.dictOffset, t.dictSize = c.src.Start, locs[0].Offset-c.src.Start
 	}
 	return t, nil
+}
+
+// seamless says whether an offset index covers its chunk without gaps, a
+// dictionary page in front aside.
+func seamless(src *pq.Chunk, x *format.OffsetIndex) bool {
+	locs := x.PageLocations
+	if len(locs) == 0 {
+		return src.Start == src.End
+	}
+	if locs[0].Offset > src.Start && !src.HasDictionary() {
+		return false
+	}
+	end := locs[0].Offset
+	for i := range locs {
+		if locs[i].Offset != end {
+			return false
+		}
+		end += int64(locs[i].CompressedPageSize)
+	}
+	return end == src.End
 }
 
 // walk reads every header of the chunk. Where only repetition levels tell the
@@ -114,14 +140,13 @@ func (c *chunkJob) repetition(dec *pq.Decoder, p *pq.Page, buf []uint8) ([]uint8
 	return pq.DecodeLevels(buf, body.Rep, body.RepEncoding, c.col.MaxRep, int(p.Header.NumValues))
 }
 
-// load reads one page into memory of its own and checks it against its CRC.
-func (c *chunkJob) load(offset, size int64) (pq.Page, error) {
-	raw := make([]byte, size)
-	if err := readFull(c.eng.in, raw, offset); err != nil {
+// loadDictionary reads the dictionary page.
+func (c *chunkJob) loadDictionary() (pq.Page, error) {
+	raw := make([]byte, c.table.dictSize)
+	if err := readFull(c.eng.in, raw, c.table.dictOffset); err != nil {
 		return pq.Page{}, err
 	}
-	p, err := c.parse(raw, offset)
-	return p, translate(err)
+	return c.parse(raw, c.table.dictOffset)
 }
 
 func (c *chunkJob) parse(raw []byte, offset int64) (pq.Page, error) {
