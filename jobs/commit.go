@@ -154,6 +154,7 @@ func (r *Run) commit(ctx context.Context, t *boundTarget) (*warehouse.Committed,
 		Rescan: func(ctx context.Context, tasks []warehouse.Task) ([]warehouse.Result, error) {
 			return r.rescan(ctx, t, tasks)
 		},
+		Earlier: func(ctx context.Context) iter.Seq2[warehouse.Result, error] { return r.earlier(ctx, t.slot) },
 		Check: func(n warehouse.Totals) error {
 			return r.overShare(t.slot, n.Erased, max(n.Rows, pt.Plan.TotalRows))
 		},
@@ -217,7 +218,48 @@ func (r *Run) rescan(ctx context.Context, t *boundTarget, tasks []warehouse.Task
 	if err := p.Wait(); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return out, r.keepRescan(ctx, t.slot, out)
+}
+
+func rescanDir(slot int) string { return fmt.Sprintf("rescan/%d/", slot) }
+
+// keepRescan stores what a commit attempt found by itself, so that the
+// evidence is whole when the run dies between the commit and its journal entry.
+func (r *Run) keepRescan(ctx context.Context, slot int, found []warehouse.Result) error {
+	n := 0
+	for _, err := range r.st.List(ctx, rescanDir(slot)) {
+		if err != nil {
+			return fmt.Errorf("list rescans: %w", err)
+		}
+		n++
+	}
+	_, err := state.WriteRecords(ctx, r.st, fmt.Sprintf("%s%06d", rescanDir(slot), n), func(yield func(warehouse.Result, error) bool) {
+		for _, res := range found {
+			if !yield(res, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("store rescan: %w", err)
+	}
+	return nil
+}
+
+func (r *Run) earlier(ctx context.Context, slot int) iter.Seq2[warehouse.Result, error] {
+	return func(yield func(warehouse.Result, error) bool) {
+		for name, err := range r.st.List(ctx, rescanDir(slot)) {
+			if err != nil {
+				yield(warehouse.Result{}, err)
+				return
+			}
+			for res, err := range state.ReadRecords[warehouse.Result](ctx, r.st, name) {
+				if !yield(res, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
 }
 
 // cleanTarget removes the run's files under a target that no snapshot names.

@@ -41,7 +41,7 @@ type Env struct {
 	Version      string // of this program
 	BinarySHA256 string
 	Holder       string        // names this process in leases: host and process id
-	LeaseTTL     time.Duration // at most 60 s; 0 = 60 s
+	LeaseTTL     time.Duration // how long a lease outlives a dead holder; 0 = state.DefaultTTL
 	StopPoll     time.Duration // how often a stop request is looked for; 0 = 2 s
 	// WrapStore decorates every store that a run opens, outermost; role is
 	// "state", "keys" or the catalog's name. Tests inject faults here.
@@ -59,8 +59,8 @@ func (e *Env) defaults() {
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
 	}
-	if e.LeaseTTL <= 0 || e.LeaseTTL > time.Minute {
-		e.LeaseTTL = time.Minute
+	if e.LeaseTTL <= 0 {
+		e.LeaseTTL = state.DefaultTTL
 	}
 	if e.StopPoll <= 0 {
 		e.StopPoll = 2 * time.Second

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"slices"
 
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
@@ -21,11 +20,18 @@ import (
 const smallFile = 64 << 10
 
 // final streams the results that count for a slot: the planned ones less those
-// that the commit withdrew, then those that it found by itself.
+// that the commit withdrew or did anew, then those that it did by itself.
 func (r *Run) final(ctx context.Context, slot int, c commitRecord) iter.Seq2[warehouse.Result, error] {
+	replaced := map[string]bool{}
+	for _, p := range c.Withdrawn {
+		replaced[p] = true
+	}
+	for _, res := range c.Results {
+		replaced[res.Task.File.Path] = true
+	}
 	return func(yield func(warehouse.Result, error) bool) {
 		for res, err := range r.results(ctx, slot) {
-			if err == nil && slices.Contains(c.Withdrawn, res.Task.File.Path) {
+			if err == nil && replaced[res.Task.File.Path] {
 				continue
 			}
 			if !yield(res, err) || err != nil {

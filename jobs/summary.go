@@ -30,6 +30,7 @@ type Summary struct {
 	Manifest     string            // path of the envelope
 	Report       string            // path of its readable form
 	Verification *manifests.Verification
+	Residue      []manifests.Residue
 	Started      time.Time
 	Ended        time.Time
 }
@@ -173,7 +174,7 @@ func (r *Run) summary(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Verification, s.Reasons = &m.Verification, m.Outcome.Reasons
+	s.Verification, s.Reasons, s.Residue = &m.Verification, m.Outcome.Reasons, m.Residue
 	if m.Outcome.Pending != nil {
 		s.PendingUntil = *m.Outcome.Pending
 	}

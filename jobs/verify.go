@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"sync"
 
@@ -64,16 +65,18 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	if err != nil {
 		return nil, err
 	}
-	desc, err := t.target.Describe(ctx)
+	// The version that the run committed is what it answers for: rows that came
+	// after it are the next run's, and the audit's.
+	at, err := r.committedMetadata(ctx, t, store, c)
 	if err != nil {
-		return nil, fmt.Errorf("describe: %w", err)
+		return nil, err
 	}
 	o := r.verifyOptions(written)
 	// Where no purge follows at once, history and metadata are looked at now:
 	// what they hold within the grace belongs in the manifest.
 	now := c.NoChange || r.job.cfg.Grace > 0
 	o.Metadata, o.Orphans = now, now
-	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, o)
+	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: at}, t.bound, o)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +86,25 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	rec.addReport(rep)
 	rec.Time = clock.Now(ctx)
 	return rec, nil
+}
+
+// committedMetadata is the metadata file of the run's commit, or the table's
+// present one where a writer's housekeeping has removed that already.
+func (r *Run) committedMetadata(ctx context.Context, t *boundTarget, store storage.Store, c commitRecord) (string, error) {
+	if at := c.After.MetadataLocation; at != "" {
+		obj, err := store.Open(ctx, at)
+		if err == nil {
+			return at, obj.Close()
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("open committed metadata: %w", err)
+		}
+	}
+	desc, err := t.target.Describe(ctx)
+	if err != nil {
+		return "", fmt.Errorf("describe: %w", err)
+	}
+	return desc.MetadataLocation, nil
 }
 
 // nothingRewritten: in the mode that looks at rewritten files only, a target
@@ -157,7 +179,9 @@ func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecor
 		if res.Status != warehouse.Rewritten && res.Status != warehouse.Dropped {
 			continue
 		}
-		mark(written, res)
+		if res.Output != nil {
+			written[xxh3.HashString(res.Output.Path)] = true
+		}
 		p.Go(func(ctx context.Context) error { return sums.compare(ctx, store, t, res) })
 	}
 	if err := errors.Join(p.Wait(), listErr); err != nil {
@@ -203,24 +227,15 @@ func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boun
 	return nil
 }
 
-// mark adds the paths of a replacement: the new file, and the old one, which
-// history may still hold.
-func mark(paths map[uint64]bool, res warehouse.Result) {
-	paths[xxh3.HashString(res.Task.File.Path)] = true
-	if res.Output != nil {
-		paths[xxh3.HashString(res.Output.Path)] = true
-	}
-}
-
-// replacements are the paths of every replacement of a target, hashed.
+// replacements are the paths of the files that the run put in the place of others, hashed.
 func (r *Run) replacements(ctx context.Context, slot int) (map[uint64]bool, error) {
 	paths := map[uint64]bool{}
 	for res, err := range r.final(ctx, slot, r.progress.committed[slot]) {
 		if err != nil {
 			return nil, fmt.Errorf("read results: %w", err)
 		}
-		if res.Status == warehouse.Rewritten || res.Status == warehouse.Dropped {
-			mark(paths, res)
+		if res.Output != nil {
+			paths[xxh3.HashString(res.Output.Path)] = true
 		}
 	}
 	return paths, nil

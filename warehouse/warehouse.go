@@ -225,6 +225,9 @@ type CommitRequest struct {
 	Results func(ctx context.Context) iter.Seq2[Result, error]
 	// Rescan runs the shard function on files that arrived or changed since the plan.
 	Rescan func(ctx context.Context, tasks []Task) ([]Result, error)
+	// Earlier yields what Rescan gave in former tries of this commit, oldest first; it may be nil. A
+	// commit that is found done already takes from it the results that it stands on.
+	Earlier func(ctx context.Context) iter.Seq2[Result, error]
 	// Check is called with the totals about to be committed; an error (ErrLimit) stops the commit.
 	Check func(Totals) error
 	// Fence fails once the lease is lost; called directly before every swap.

@@ -275,7 +275,7 @@ func (c *committer) nothing(ctx context.Context, tbl *table.Table) (*warehouse.C
 		return nil, err
 	}
 	d.KeyPartitioned = c.req.Plan.Description.KeyPartitioned
-	out := &warehouse.Committed{RunID: c.req.RunID, Group: c.req.Group, Before: d, After: d, NoChange: true, Results: c.extra}
+	out := &warehouse.Committed{RunID: c.req.RunID, Group: c.req.Group, Before: d, After: d, NoChange: true, Results: c.standing(nil)}
 	out.Withdrawn, err = c.withdrawn(ctx, nil)
 	return out, err
 }
@@ -296,6 +296,21 @@ func (c *committer) withdrawn(ctx context.Context, live map[pathKey]bool) ([]str
 		}
 	}
 	return out, nil
+}
+
+// standing are the results of Rescan that the commit stands on. A file may have
+// been scanned in several attempts, and have vanished since: only the last
+// result of a file that was replaced counts, beside those that changed nothing.
+func (c *committer) standing(live map[pathKey]bool) []warehouse.Result {
+	var out []warehouse.Result
+	for i, r := range c.extra {
+		k := keyOf(r.Task.File.Path)
+		changed := r.Status == warehouse.Rewritten || r.Status == warehouse.Dropped
+		if s := c.sources[k]; !changed || s != nil && s.extra == i && live[k] {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // swapError is a failed CommitTable.

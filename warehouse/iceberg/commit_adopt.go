@@ -36,7 +36,7 @@ func (c *committer) adopt(ctx context.Context, tbl *table.Table, snap *table.Sna
 		return n
 	}
 	out := &warehouse.Committed{
-		RunID: c.req.RunID, Group: c.req.Group, Before: before, After: after, Adopted: true, Results: c.extra,
+		RunID: c.req.RunID, Group: c.req.Group, Before: before, After: after, Adopted: true,
 		FilesReplaced: number(propReplaced), FilesDropped: number(propDropped),
 		RowsErased: number(propErased), RowsAlreadyDeleted: number(propDeleted), DeleteFilesRemoved: number(propDeleteFiles),
 	}
@@ -51,8 +51,47 @@ func (c *committer) adopt(ctx context.Context, tbl *table.Table, snap *table.Sna
 	if err != nil {
 		return nil, err
 	}
-	out.Withdrawn, err = c.withdrawn(ctx, removed)
+	if out.Withdrawn, err = c.withdrawn(ctx, removed); err != nil {
+		return nil, err
+	}
+	out.Results, err = c.earlier(ctx, removed, out.Withdrawn)
 	return out, err
+}
+
+// earlier are the results of former tries' rescans that the adopted commit
+// stands on: the last one of each file that it removed and no planned result accounts for.
+func (c *committer) earlier(ctx context.Context, removed map[pathKey]bool, withdrawn []string) ([]warehouse.Result, error) {
+	if c.req.Earlier == nil {
+		return nil, nil
+	}
+	planned := map[pathKey]bool{}
+	for r, err := range c.req.Results(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("read results: %w", err)
+		}
+		planned[keyOf(r.Task.File.Path)] = true
+	}
+	for _, p := range withdrawn {
+		delete(planned, keyOf(p))
+	}
+	last := map[pathKey]int{}
+	var out []warehouse.Result
+	for r, err := range c.req.Earlier(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("read results of former tries: %w", err)
+		}
+		k := keyOf(r.Task.File.Path)
+		if planned[k] || !removed[k] || r.Status != warehouse.Rewritten && r.Status != warehouse.Dropped {
+			continue
+		}
+		if i, ok := last[k]; ok {
+			out[i] = r
+			continue
+		}
+		last[k] = len(out)
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 // removedBy reads which data files a snapshot of ours replaced or dropped.

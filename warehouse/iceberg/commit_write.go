@@ -72,7 +72,7 @@ func (c *committer) totals(list []iceberg.ManifestFile, live map[pathKey]bool) w
 // draft writes the manifests of the new snapshot, or takes those written by an
 // earlier attempt where what they stand for has not changed.
 func (c *committer) draft(ctx context.Context, head *table.Snapshot, list []iceberg.ManifestFile, live map[pathKey]bool) (*warehouse.Committed, *draft, error) {
-	out := &warehouse.Committed{RunID: c.req.RunID, Group: c.req.Group, Results: c.extra}
+	out := &warehouse.Committed{RunID: c.req.RunID, Group: c.req.Group, Results: c.standing(live)}
 	for k := range live {
 		s := c.sources[k]
 		out.RowsErased += s.erased
