@@ -92,16 +92,16 @@ func loadPEM(ref string) ([]byte, error) {
 }
 
 // ID is the key id.
-func (k *Key) ID() string { return KeyID(k.Public()) }
+func (k Key) ID() string { return KeyID(k.Public()) }
 
 // Public is the public key.
-func (k *Key) Public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
+func (k Key) Public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
 
 // Sign implements Signer.
-func (k *Key) Sign(msg []byte) ([]byte, error) { return ed25519.Sign(k.private, msg), nil }
+func (k Key) Sign(msg []byte) ([]byte, error) { return ed25519.Sign(k.private, msg), nil }
 
 // PEM is the private key as PKCS#8 PEM. Write it with mode 0600.
-func (k *Key) PEM() ([]byte, error) {
+func (k Key) PEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
 		return nil, fmt.Errorf("encode key: %w", err)
@@ -109,11 +109,8 @@ func (k *Key) PEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// String keeps the key out of logs.
-func (k *Key) String() string { return "key " + k.ID() }
-
-// GoString keeps the key out of %#v.
-func (k *Key) GoString() string { return k.String() }
+// Format keeps the key out of logs, whatever the verb, also by value.
+func (k Key) Format(s fmt.State, _ rune) { fmt.Fprint(s, "key "+k.ID()) }
 
 // PublicPEM is a public key as PKIX PEM.
 func PublicPEM(pub ed25519.PublicKey) ([]byte, error) {
