@@ -47,72 +47,99 @@ func (c *committer) adopt(ctx context.Context, tbl *table.Table, snap *table.Sna
 			}
 		}
 	}
-	removed, err := c.t.removedBy(ctx, snap)
+	by, err := c.t.changesBy(ctx, snap)
 	if err != nil {
 		return nil, err
 	}
-	if out.Withdrawn, err = c.withdrawn(ctx, removed); err != nil {
-		return nil, err
-	}
-	out.Results, err = c.earlier(ctx, removed, out.Withdrawn)
-	return out, err
-}
-
-// earlier are the results of former tries' rescans that the adopted commit
-// stands on: the last one of each file that it removed and no planned result accounts for.
-func (c *committer) earlier(ctx context.Context, removed map[pathKey]bool, withdrawn []string) ([]warehouse.Result, error) {
-	if c.req.Earlier == nil {
-		return nil, nil
-	}
-	planned := map[pathKey]bool{}
+	live := map[pathKey]bool{}
 	for r, err := range c.req.Results(ctx) {
 		if err != nil {
 			return nil, fmt.Errorf("read results: %w", err)
 		}
-		planned[keyOf(r.Task.File.Path)] = true
+		if by.used(r) {
+			live[keyOf(r.Task.File.Path)] = true
+		}
 	}
-	for _, p := range withdrawn {
-		delete(planned, keyOf(p))
+	if out.Withdrawn, err = c.withdrawn(ctx, live); err != nil {
+		return nil, err
 	}
+	out.Results, err = c.earlier(ctx, by, live)
+	return out, err
+}
+
+// fileChanges are the data files that a snapshot of ours replaced or dropped,
+// and those that it added.
+type fileChanges struct{ removed, added pathSet }
+
+// used says that the snapshot did what the result says. A file may have been
+// scanned again before the swap: then the first result's output was not added.
+func (c *fileChanges) used(r warehouse.Result) bool {
+	switch {
+	case !c.removed.has(keyOf(r.Task.File.Path)):
+		return false
+	case r.Status == warehouse.Dropped:
+		return true
+	}
+	return r.Status == warehouse.Rewritten && r.Output != nil && c.added.has(keyOf(r.Output.Path))
+}
+
+// earlier are the results of rescans, of former tries and of this one, that
+// the adopted commit stands on: the last one of each file that no planned
+// result accounts for.
+func (c *committer) earlier(ctx context.Context, by *fileChanges, planned map[pathKey]bool) ([]warehouse.Result, error) {
 	last := map[pathKey]int{}
 	var out []warehouse.Result
-	for r, err := range c.req.Earlier(ctx) {
-		if err != nil {
-			return nil, fmt.Errorf("read results of former tries: %w", err)
-		}
+	add := func(r warehouse.Result) {
 		k := keyOf(r.Task.File.Path)
-		if planned[k] || !removed[k] || r.Status != warehouse.Rewritten && r.Status != warehouse.Dropped {
-			continue
+		if planned[k] || !by.used(r) {
+			return
 		}
 		if i, ok := last[k]; ok {
 			out[i] = r
-			continue
+			return
 		}
 		last[k] = len(out)
 		out = append(out, r)
 	}
+	if c.req.Earlier != nil {
+		for r, err := range c.req.Earlier(ctx) {
+			if err != nil {
+				return nil, fmt.Errorf("read results of former tries: %w", err)
+			}
+			add(r)
+		}
+	}
+	for _, r := range c.extra {
+		add(r)
+	}
 	return out, nil
 }
 
-// removedBy reads which data files a snapshot of ours replaced or dropped.
-func (t *Table) removedBy(ctx context.Context, snap *table.Snapshot) (map[pathKey]bool, error) {
+// changesBy reads what a snapshot of ours did to data files.
+func (t *Table) changesBy(ctx context.Context, snap *table.Snapshot) (*fileChanges, error) {
 	list, err := snap.Manifests(t.fs(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("read manifest list: %w", hide(err))
 	}
-	removed := map[pathKey]bool{}
+	out := &fileChanges{removed: pathSet{}, added: pathSet{}}
 	for _, m := range list {
-		if m.SnapshotID() != snap.SnapshotID || m.DeletedDataFiles() == 0 || m.ManifestContent() != iceberg.ManifestContentData {
+		if m.SnapshotID() != snap.SnapshotID || m.ManifestContent() != iceberg.ManifestContentData {
 			continue
 		}
 		for e, err := range iceberg.EntriesWithProjection(t.fs(ctx), m, false, iceberg.ManifestEntryProjection{}) {
 			if err != nil {
 				return nil, fmt.Errorf("read manifest: %w", hide(err))
 			}
-			if e.Status() == iceberg.EntryStatusDELETED && e.SnapshotID() == snap.SnapshotID {
-				removed[keyOf(e.DataFile().FilePath())] = true
+			if e.SnapshotID() != snap.SnapshotID {
+				continue
+			}
+			switch e.Status() {
+			case iceberg.EntryStatusDELETED:
+				out.removed.add(keyOf(e.DataFile().FilePath()))
+			case iceberg.EntryStatusADDED:
+				out.added.add(keyOf(e.DataFile().FilePath()))
 			}
 		}
 	}
-	return removed, nil
+	return out, nil
 }

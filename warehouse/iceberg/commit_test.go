@@ -1,13 +1,16 @@
 package iceberg
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
 
 	icebergo "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/expunge/expunge/warehouse"
 )
@@ -106,6 +109,35 @@ func TestCommitIsAdoptedBySecondTry(t *testing.T) {
 		t.Errorf("adopted %+v, want %+v", again, first)
 	}
 	l.wantRows("t", append(rowsOf(0, 20, 10, 4), rowsOf(20, 5, 1000)...))
+}
+
+func TestAnAdoptedCommitTellsWhichResultsItUsed(t *testing.T) {
+	l := newPlanLake(t)
+	l.create("t", 2, deleteSchema(), nil, "write.delete.mode", "merge-on-read")
+	l.append("t", rows(0, 20, 10)...)
+	l.append("t", rows(20, 20, 10)...)
+	e := l.eraser("t", "r1", 4).prepare()
+	l.deleteWhere("t", icebergo.LessThan(icebergo.Reference("rn"), int64(3))) // one planned file is scanned again
+	l.append("t", rows(40, 20, 10)...)                                        // one is new
+	first := e.commit()
+	if len(first.Withdrawn) != 1 || len(first.Results) != 2 {
+		t.Fatalf("committed %+v", first)
+	}
+	req := e.again(l.open("t")).request()
+	req.Earlier = func(context.Context) iter.Seq2[warehouse.Result, error] {
+		stale := e.results[0]
+		return seqOf(append([]warehouse.Result{stale}, first.Results...))
+	}
+	again, err := l.open("t").Commit(l.ctx, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(first.Withdrawn, again.Withdrawn); d != "" || !again.Adopted {
+		t.Errorf("withdrawn: %s", d)
+	}
+	if d := cmp.Diff(first.Results, again.Results); d != "" {
+		t.Errorf("results: %s", d)
+	}
 }
 
 func TestNothingToReplaceMakesNoSnapshot(t *testing.T) {
