@@ -32,19 +32,19 @@ func ExampleVerify() {
 		Size:     int64(len(evidence)),
 	}, trust)
 	for _, c := range checks {
-		fmt.Println(c.Name, c.OK, c.Reason)
+		fmt.Printf("%s: %t\n", c.Name, c.OK)
 	}
 	if ok, _ := manifests.Verified(checks); ok {
 		fmt.Println(manifests.Headline(m))
 	}
 	// Output:
-	// envelope true
-	// signature true
-	// schema true
-	// outcome rule true
-	// log inclusion true
-	// continuity true
-	// evidence true
+	// envelope: true
+	// signature: true
+	// schema: true
+	// outcome rule: true
+	// log inclusion: true
+	// continuity: true
+	// evidence: true
 	// ERASED_PENDING until 2026-11-09 04:20:00 UTC
 }
 
