@@ -228,6 +228,9 @@ func (r *Run) work(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.index(ctx); err != nil {
+		return err
+	}
 	return r.end(ctx)
 }
 

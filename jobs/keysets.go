@@ -27,7 +27,7 @@ func keysetSpec(name string, k configs.Keyset) (keyset.Spec, error) {
 	spec := keyset.Spec{
 		Name: name, Sources: k.Source, Format: k.Format, Holds: k.Holds,
 		AllowEmpty: true, // an empty set is judged once holds and past keys are in
-		AllowNull:  k.AllowNull,
+		AllowNull:  k.AllowNull, AllowNoMatch: k.AllowEmpty,
 	}
 	for _, p := range k.Key {
 		t, err := keyset.ParseType(p.Type)
@@ -86,9 +86,7 @@ func (j *Job) loadKeysets(ctx context.Context, keysFrom []string) (map[string]*k
 
 // loadHolds reads the hold files of a keyset as a set of their own.
 func (j *Job) loadHolds(ctx context.Context, spec keyset.Spec) (*keyset.Set, error) {
-	spec.Sources, spec.Holds, spec.AllowEmpty, spec.RequestID, spec.ReceivedAt = spec.Holds, nil, true, "", ""
-	spec.Format = ""
-	holds, _, err := keyset.Load(ctx, storage.Opener(j.keys), spec)
+	holds, _, err := keyset.LoadHolds(ctx, storage.Opener(j.keys), spec)
 	if err != nil {
 		return nil, fmt.Errorf("holds of keyset %s: %w", spec.Name, err)
 	}

@@ -5,23 +5,32 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/warehouse"
+	"github.com/expunge/expunge/warehouse/iceberg"
 )
 
 // plan streams each target's tasks into shards of the run's folder. Only the
 // shard that is being filled is in memory.
 func (r *Run) plan(ctx context.Context) (*planRecord, error) {
-	rec := &planRecord{Excluded: r.excluded}
+	rec := &planRecord{}
+	var kept []*boundTarget
 	for _, t := range r.targets {
+		t.slot = len(kept)
 		pt, err := r.planTarget(ctx, t, 0)
+		if errors.Is(err, warehouse.ErrUnsupported) { // seen only once its files are listed
+			r.excluded = append(r.excluded, warehouse.Excluded{What: t.name, Reason: reasonOf(err)})
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("plan %s: %w", t.name, err)
 		}
+		kept = append(kept, t)
 		rec.Targets = append(rec.Targets, *pt)
 		r.job.env.Reporter.Report(Event{Type: "progress", Step: StepPlan, Target: t.name,
 			Done: pt.Plan.Tasks, Total: pt.Plan.TotalFiles, Unit: "files"})
@@ -29,6 +38,7 @@ func (r *Run) plan(ctx context.Context) (*planRecord, error) {
 			r.job.env.Reporter.Report(Event{Type: "warning", Step: StepPlan, Target: t.name, Message: w})
 		}
 	}
+	r.targets, rec.Excluded = kept, r.excluded
 	rec.Digest = r.planDigest(rec)
 	return rec, nil
 }
@@ -55,6 +65,17 @@ func (r *Run) planTarget(ctx context.Context, t *boundTarget, gen int) (*planTar
 	live, err := newLines(ctx, r.st, pt.LiveFile)
 	if err != nil {
 		return nil, err
+	}
+	x, err := r.openIndex(ctx, t)
+	if err != nil {
+		_ = live.close()
+		return nil, fmt.Errorf("key index: %w", err)
+	}
+	if x != nil && r.indexes == nil {
+		r.indexes = map[int]*iceberg.FileIndex{}
+	}
+	if x != nil {
+		r.indexes[t.slot] = x
 	}
 	plan, err := t.target.Plan(ctx, t.sel, s.add, live.add)
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/warehouse"
+	"github.com/expunge/expunge/warehouse/iceberg"
 )
 
 // States of a run, as state.Status names them.
@@ -48,10 +49,10 @@ type Run struct {
 	targets  []*boundTarget
 	excluded []warehouse.Excluded
 	leases   []*state.Lease
+	indexes  map[int]*iceberg.FileIndex // by slot, where the job keeps a key index
 	worker   *Worker
 	resumed  bool
 	planOnly bool // expunge plan: no lease, nothing but the state bucket is written
-	warnings []string
 }
 
 // ID is the run's id: job, start time and a few random digits.
