@@ -141,17 +141,30 @@ func (e *pageEditor) rowEntry(row int) int {
 	if e.src.rep == nil {
 		return min(row, e.src.n)
 	}
-	at := e.entryOfRow
-	for e.rowOfEntry < row {
-		next := bytes.IndexByte(e.src.rep[min(at+1, e.src.n):], 0)
-		if next < 0 {
-			return e.src.n
-		}
-		at += 1 + next
-		e.rowOfEntry++
-		e.entryOfRow = at
+	if row <= e.rowOfEntry {
+		return e.entryOfRow
 	}
-	return at
+	// Rows start where the repetition level is 0; they are counted in blocks,
+	// and only the last block is searched.
+	const block = 512
+	at, left := e.entryOfRow+1, row-e.rowOfEntry
+	for at < e.src.n {
+		end := min(at+block, e.src.n)
+		n := bytes.Count(e.src.rep[at:end], []byte{0})
+		if n >= left {
+			break
+		}
+		at, left = end, left-n
+	}
+	for ; at < e.src.n; at++ {
+		if e.src.rep[at] == 0 {
+			if left--; left == 0 {
+				e.rowOfEntry, e.entryOfRow = row, at
+				return at
+			}
+		}
+	}
+	return e.src.n
 }
 
 // values counts the values among entries [from, to).

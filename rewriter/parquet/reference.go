@@ -65,6 +65,9 @@ func (r *reference) supported() error {
 	}
 	for _, g := range r.src.RowGroups {
 		for _, col := range r.schema.Columns {
+			if g.Rows == 0 {
+				break
+			}
 			if _, err := g.Chunk(col); err != nil {
 				return err
 			}

@@ -101,7 +101,7 @@ func (e *engine) prepare() error {
 			return corrupt("row group %d: columns", i)
 		}
 		g.erased = spansIn(e.job.plan.erase, src.FirstRow, src.FirstRow+src.Rows)
-		g.drop = src.Rows > 0 && int64(total(g.erased)) == src.Rows
+		g.drop = int64(total(g.erased)) == src.Rows // an empty row group goes too
 		if err := e.prepareChunks(g); err != nil {
 			return err
 		}
