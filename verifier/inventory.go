@@ -53,8 +53,9 @@ type inventory struct {
 	head    *table.Snapshot
 	known   pathSet // everything referenced from anywhere: what is not in it is an orphan
 	live    pathSet // data files of the head
+	lists   pathSet // manifest lists that were looked at
 	deletes []deleteEntry
-	broken  []string // manifests and lists that could not be read
+	broken  map[string]bool // manifests and lists that could not be read → reached by the head
 }
 
 // deleteEntry is a delete file of the head's.
@@ -75,7 +76,7 @@ func openTable(ctx context.Context, store storage.Store, t Target) (*inventory, 
 		return nil, fmt.Errorf("parse table metadata: %w", errors.Join(errCorrupt, warehouse.ErrUnsupported))
 	}
 	inv := &inventory{meta: meta, loc: t.MetadataLocation, raw: raw, fio: icebergio.FromStore(ctx, store),
-		head: meta.CurrentSnapshot(), known: pathSet{}, live: pathSet{}}
+		head: meta.CurrentSnapshot(), known: pathSet{}, live: pathSet{}, lists: pathSet{}, broken: map[string]bool{}}
 	inv.known.add(t.MetadataLocation)
 	for e := range meta.PreviousFiles() {
 		inv.known.add(e.MetadataFile)
@@ -115,7 +116,7 @@ func (inv *inventory) manifests(s table.Snapshot) []iceberg.ManifestFile {
 	}
 	list, err := s.Manifests(inv.fio)
 	if err != nil {
-		inv.broken = append(inv.broken, s.ManifestList)
+		inv.fault(s, s.ManifestList)
 		return nil
 	}
 	for _, m := range list {
@@ -124,11 +125,17 @@ func (inv *inventory) manifests(s table.Snapshot) []iceberg.ManifestFile {
 	return list
 }
 
+// fault notes a manifest or list that cannot be read: what it refers to was
+// not looked at, and coverage has to say so.
+func (inv *inventory) fault(s table.Snapshot, path string) {
+	inv.broken[path] = inv.broken[path] || inv.head != nil && s.SnapshotID == inv.head.SnapshotID
+}
+
 // entries visits a manifest's entries, DELETED ones included.
-func (inv *inventory) entries(m iceberg.ManifestFile, visit func(iceberg.ManifestEntry) error) error {
+func (inv *inventory) entries(s table.Snapshot, m iceberg.ManifestFile, visit func(iceberg.ManifestEntry) error) error {
 	for e, err := range m.Entries(inv.fio, false) {
 		if err != nil {
-			inv.broken = append(inv.broken, m.FilePath())
+			inv.fault(s, m.FilePath())
 			return nil
 		}
 		if err := visit(e); err != nil {

@@ -111,40 +111,6 @@ func sourceID(f iceberg.PartitionField) int {
 	return 0
 }
 
-// metadata checks every manifest and list that any snapshot reaches, paths, and
-// the metadata files.
-func (v *tableCheck) metadata() error {
-	if !v.o.Metadata {
-		return nil
-	}
-	for _, s := range []string{ManifestBounds, PartitionValues, ListSummaries, Paths, TableMetadata} {
-		v.sum.looked(s, 0, 0)
-	}
-	seen := pathSet{}
-	for _, s := range v.inv.snapshots() {
-		for _, m := range v.inv.manifests(s) {
-			v.listSummaries(s, m)
-			if !seen.add(m.FilePath()) {
-				continue
-			}
-			v.sum.looked(ManifestBounds, 1, m.Length())
-			v.sum.looked(PartitionValues, 1, 0)
-			err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
-				v.entry(s, m, e)
-				return v.ctx.Err()
-			})
-			if err != nil {
-				return err
-			}
-		}
-		v.sum.looked(ListSummaries, 1, 0)
-	}
-	for range v.inv.broken {
-		v.sum.leave(ManifestBounds, true)
-	}
-	return v.metadataFiles()
-}
-
 // listSummaries looks at the partition ranges of a manifest in its list.
 func (v *tableCheck) listSummaries(s table.Snapshot, m iceberg.ManifestFile) {
 	spec := v.inv.meta.PartitionSpecByID(int(m.PartitionSpecID()))

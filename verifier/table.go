@@ -9,13 +9,15 @@ import (
 	"sync"
 
 	iceberg "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
 
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/warehouse"
 )
 
-// verifyTable reads, in this order: the head's delete files' entries, the
-// head's data files, the data files of history, then metadata and orphans.
+// verifyTable reads every Iceberg manifest once: the head's delete manifests,
+// its data manifests with their files, then what only other snapshots reach.
+// Delete files, metadata files, Puffin files and orphans follow.
 func verifyTable(ctx context.Context, store storage.Store, t Target, m []warehouse.BoundMatch, o Options) (*Report, error) {
 	if o.Mode == "" {
 		o.Mode = ModeFull
@@ -28,11 +30,11 @@ func verifyTable(ctx context.Context, store storage.Store, t Target, m []warehou
 	if err != nil {
 		return nil, err
 	}
-	v := &tableCheck{ctx: ctx, store: store, target: t, matches: m, o: o, inv: inv, sum: newSummary(o.MaxFindings)}
+	v := &tableCheck{ctx: ctx, store: store, target: t, matches: m, o: o, inv: inv, sum: newSummary(o.MaxFindings), seen: pathSet{}}
 	if v.meta, err = newMetaCheck(inv, m); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{v.headDeletes, v.headFiles, v.history, v.metadata, v.deleteFiles, v.puffins, v.orphans} {
+	for _, step := range []func() error{v.headDeletes, v.headFiles, v.history, v.deleteFiles, v.metadataFiles, v.puffins, v.orphans} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -49,6 +51,8 @@ type tableCheck struct {
 	inv     *inventory
 	meta    *metaCheck
 	sum     *summary
+	seen    pathSet            // manifests whose entries were read
+	removal []iceberg.DataFile // delete files of all snapshots, to be read
 }
 
 // summary collects surfaces from several workers.
@@ -118,24 +122,46 @@ func (s *summary) merge(r *FileReport) {
 	s.bloom.add(r.bloom)
 }
 
-// headDeletes collects the head's delete entries and its live data files' paths.
+// manifest reads a manifest's entries once, whoever refers to it. Each is
+// checked as metadata; visit gets those that are not DELETED.
+func (v *tableCheck) manifest(s table.Snapshot, m iceberg.ManifestFile, visit func(f iceberg.DataFile, seq int64) error) error {
+	if !v.seen.add(m.FilePath()) {
+		return nil
+	}
+	if v.o.Metadata {
+		v.sum.looked(ManifestBounds, 1, m.Length())
+		v.sum.looked(PartitionValues, 1, 0)
+	}
+	return v.inv.entries(s, m, func(e iceberg.ManifestEntry) error {
+		if v.o.Metadata {
+			v.entry(s, m, e)
+		}
+		if e.Status() == iceberg.EntryStatusDELETED {
+			return v.ctx.Err()
+		}
+		f := e.DataFile()
+		v.inv.known.add(f.FilePath())
+		return visit(f, e.SequenceNum())
+	})
+}
+
+// headDeletes collects the head's delete files: they say which rows are hidden.
 func (v *tableCheck) headDeletes() error {
+	if v.o.Metadata {
+		for _, s := range []string{ManifestBounds, PartitionValues, ListSummaries, Paths, TableMetadata, EqualityDeletes, PositionDeletes} {
+			v.sum.looked(s, 0, 0)
+		}
+	}
 	if v.inv.head == nil {
 		return nil
 	}
-	for _, m := range v.inv.manifests(*v.inv.head) {
-		content := m.ManifestContent()
-		err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
-			f := e.DataFile()
-			if e.Status() == iceberg.EntryStatusDELETED {
-				return nil
-			}
-			v.inv.known.add(f.FilePath())
-			if content == iceberg.ManifestContentDeletes {
-				v.inv.deletes = append(v.inv.deletes, deleteEntry{f, e.SequenceNum(), f.SpecID()})
-			} else {
-				v.inv.live.add(f.FilePath())
-			}
+	for _, m := range v.list(*v.inv.head) {
+		if m.ManifestContent() != iceberg.ManifestContentDeletes {
+			continue
+		}
+		err := v.manifest(*v.inv.head, m, func(f iceberg.DataFile, seq int64) error {
+			v.inv.deletes = append(v.inv.deletes, deleteEntry{f, seq, f.SpecID()})
+			v.removal = append(v.removal, f)
 			return v.ctx.Err()
 		})
 		if err != nil {
@@ -143,6 +169,18 @@ func (v *tableCheck) headDeletes() error {
 		}
 	}
 	return nil
+}
+
+// list reads a snapshot's manifest list and looks at its partition ranges.
+func (v *tableCheck) list(s table.Snapshot) []iceberg.ManifestFile {
+	list := v.inv.manifests(s)
+	if v.o.Metadata && v.inv.lists.add(s.ManifestList) {
+		v.sum.looked(ListSummaries, 1, 0)
+		for _, m := range list {
+			v.listSummaries(s, m)
+		}
+	}
+	return list
 }
 
 // fileJob is one data file to look at.
@@ -160,15 +198,10 @@ func (v *tableCheck) headFiles() error {
 		return nil
 	}
 	return v.run(func(emit func(fileJob) error) error {
-		for _, m := range v.inv.manifests(*v.inv.head) {
-			if m.ManifestContent() != iceberg.ManifestContentData {
-				continue
-			}
-			err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
-				if e.Status() == iceberg.EntryStatusDELETED {
-					return nil
-				}
-				return emit(fileJob{f: e.DataFile(), seq: e.SequenceNum()})
+		for _, m := range v.list(*v.inv.head) {
+			err := v.manifest(*v.inv.head, m, func(f iceberg.DataFile, seq int64) error {
+				v.inv.live.add(f.FilePath())
+				return emit(fileJob{f: f, seq: seq})
 			})
 			if err != nil {
 				return err
@@ -184,24 +217,18 @@ func (v *tableCheck) history() error {
 		return nil
 	}
 	v.sum.looked(History, 0, 0)
-	seen, manifests := pathSet{}, pathSet{}
+	files := pathSet{}
 	return v.run(func(emit func(fileJob) error) error {
 		for _, s := range v.inv.snapshots() {
-			head := v.inv.head != nil && s.SnapshotID == v.inv.head.SnapshotID
-			for _, m := range v.inv.manifests(s) {
-				if !manifests.add(m.FilePath()) {
-					continue
-				}
-				err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
-					f := e.DataFile()
-					if e.Status() == iceberg.EntryStatusDELETED {
-						return nil
+			for _, m := range v.list(s) {
+				err := v.manifest(s, m, func(f iceberg.DataFile, seq int64) error {
+					switch {
+					case f.ContentType() != iceberg.EntryContentData:
+						v.removal = append(v.removal, f)
+					case !v.inv.live.has(f.FilePath()) && files.add(f.FilePath()):
+						return emit(fileJob{f: f, seq: seq, snap: s.SnapshotID})
 					}
-					v.inv.known.add(f.FilePath())
-					if head || f.ContentType() != iceberg.EntryContentData || v.inv.live.has(f.FilePath()) || !seen.add(f.FilePath()) {
-						return nil
-					}
-					return emit(fileJob{f: f, seq: e.SequenceNum(), snap: s.SnapshotID})
+					return v.ctx.Err()
 				})
 				if err != nil {
 					return err
@@ -361,9 +388,25 @@ func (v *tableCheck) bind(f *parquetFile, df iceberg.DataFile) ([]*boundKeys, er
 	return bound, nil
 }
 
+// faults lowers the coverage of what unreadable manifests and lists refer to.
+func (v *tableCheck) faults() {
+	for _, head := range v.inv.broken {
+		if head {
+			v.sum.leave(LiveRows, true)
+		}
+		if v.o.Metadata || v.o.Orphans {
+			v.sum.leave(History, true)
+		}
+		if v.o.Metadata {
+			v.sum.leave(ManifestBounds, true)
+		}
+	}
+}
+
 // report finishes the surfaces.
 func (v *tableCheck) report() *Report {
 	s := v.sum
+	v.faults()
 	if s.bloom.Filters > 0 || v.o.Files {
 		s.bloom.apply(&s.tally, "")
 	}

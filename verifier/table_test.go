@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	iceberg "github.com/apache/iceberg-go"
+	iceio "github.com/apache/iceberg-go/io"
 	"go.uber.org/goleak"
 
 	"github.com/expunge/expunge/internal/storage"
@@ -175,5 +176,25 @@ func TestMissingMetadataIsAnError(t *testing.T) {
 	_, err := VerifyTable(context.Background(), storage.NewMem(), Target{MetadataLocation: "mem://b/x.metadata.json"}, nil, Options{})
 	if !storage.IsNotExist(err) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestUnreadableManifestLowersCoverage: files that nobody can list were not looked at.
+func TestUnreadableManifestLowersCoverage(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	l.append(1, 2, 3)
+	l.append(4, 5, 6)
+	list, err := l.tbl.CurrentSnapshot().Manifests(iceio.LocalFS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(strings.TrimPrefix(list[0].FilePath(), "file://"), []byte("Obj\x01no"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := l.verify(onID(keysOf(t, "int64", "99"), 1, "id"), Options{})
+	for _, name := range []string{LiveRows, History, ManifestBounds} {
+		if s := surface(t, r, name); s.CoveragePPM == full || !strings.Contains(s.Note, "could not be read") {
+			t.Errorf("%+v", s)
+		}
 	}
 }

@@ -18,6 +18,9 @@ import (
 // metadataFiles searches every version of the table's metadata that is known
 // or stored beside the current one.
 func (v *tableCheck) metadataFiles() error {
+	if !v.o.Metadata {
+		return nil
+	}
 	seen := pathSet{}
 	check := func(loc string, raw []byte) error {
 		if !seen.add(loc) {
@@ -106,31 +109,19 @@ func (v *tableCheck) deleteFiles() error {
 	if !v.o.Metadata {
 		return nil
 	}
-	v.sum.looked(EqualityDeletes, 0, 0)
-	v.sum.looked(PositionDeletes, 0, 0)
-	seen, manifests := pathSet{}, pathSet{}
-	for _, s := range v.inv.snapshots() {
-		for _, m := range v.inv.manifests(s) {
-			if m.ManifestContent() != iceberg.ManifestContentDeletes || !manifests.add(m.FilePath()) {
-				continue
-			}
-			err := v.inv.entries(m, func(e iceberg.ManifestEntry) error {
-				f := e.DataFile()
-				if e.Status() == iceberg.EntryStatusDELETED || f.FileFormat() == iceberg.PuffinFile || !seen.add(f.FilePath()) {
-					return nil
-				}
-				v.inv.known.add(f.FilePath())
-				return v.deleteFile(f, s.SnapshotID)
-			})
-			if err != nil {
-				return err
-			}
+	seen := pathSet{}
+	for _, f := range v.removal {
+		if f.FileFormat() == iceberg.PuffinFile || !seen.add(f.FilePath()) {
+			continue // deletion vectors hold positions; their files are read with the Puffin files
+		}
+		if err := v.deleteFile(f); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (v *tableCheck) deleteFile(f iceberg.DataFile, snap int64) error {
+func (v *tableCheck) deleteFile(f iceberg.DataFile) error {
 	surface, state := PositionDeletes, "key in a row of a position delete"
 	if f.ContentType() == iceberg.EntryContentEqDeletes {
 		surface, state = EqualityDeletes, "key in an equality delete"
@@ -145,7 +136,7 @@ func (v *tableCheck) deleteFile(f iceberg.DataFile, snap int64) error {
 	}
 	v.sum.looked(surface, 1, read)
 	if hits > 0 {
-		v.sum.found(Finding{Surface: surface, Object: f.FilePath(), Snapshot: snap, Count: hits, Certain: true, State: state})
+		v.sum.found(Finding{Surface: surface, Object: f.FilePath(), Count: hits, Certain: true, State: state})
 	}
 	return nil
 }
@@ -180,9 +171,9 @@ func (v *tableCheck) puffins() error {
 		locs = append(locs, s.StatisticsPath)
 	}
 	seen := pathSet{}
-	for _, d := range v.inv.deletes {
-		if d.f.FileFormat() == iceberg.PuffinFile && seen.add(d.f.FilePath()) {
-			locs = append(locs, d.f.FilePath())
+	for _, f := range v.removal {
+		if f.FileFormat() == iceberg.PuffinFile && seen.add(f.FilePath()) {
+			locs = append(locs, f.FilePath())
 		}
 	}
 	for _, loc := range locs {
