@@ -257,45 +257,57 @@ func (b *boundKeys) scanComposite(ctx context.Context, f *parquetFile, hits *roa
 			group = c.group
 		}
 	}
-	cur := make([]*cells, len(b.cols))
-	for i, c := range b.cols {
-		if c == absent {
-			continue
-		}
-		cur[i] = &cells{l: f.leaf(ctx, c), conv: b.conv[i], rows: newRowCounter()}
-		defer cur[i].l.close()
-	}
-	z := zip{b: b, cur: cur, now: make([]cell, len(cur))}
-	for i, c := range b.info {
-		if b.constant(i) != nil {
-			z.now[i].part = b.constant(i)
-		} else if c.group == group {
-			z.inner = append(z.inner, i)
-		} else {
-			z.outer = append(z.outer, i)
-		}
-	}
-	return z.run(hits)
+	z := b.zip(ctx, f, group)
+	defer z.close()
+	return z.run(func(row int64, _ int) { hits.Add(uint64(row)) })
 }
 
-// zip advances the columns of a composite key together.
+// zip advances the columns of a key together.
 type zip struct {
 	b            *boundKeys
-	cur          []*cells
+	cur          []*cells // nil for parts that are constant
 	now          []cell
 	inner, outer []int // parts in the repeated group (all, when there is none), and those outside
 	tuple        []byte
 }
 
-func (z *zip) run(hits *roaring64.Bitmap) error {
-	row := int64(-1)
+func (b *boundKeys) zip(ctx context.Context, f *parquetFile, group string) *zip {
+	z := &zip{b: b, cur: make([]*cells, len(b.cols)), now: make([]cell, len(b.cols))}
+	for i, c := range b.cols {
+		if b.constant(i) != nil {
+			z.now[i].part = b.constant(i)
+			continue
+		}
+		z.cur[i] = &cells{l: f.leaf(ctx, c), conv: b.conv[i], rows: newRowCounter()}
+		if b.info[i].group == group {
+			z.inner = append(z.inner, i)
+		} else {
+			z.outer = append(z.outer, i)
+		}
+	}
+	return z
+}
+
+func (z *zip) close() {
+	for _, c := range z.cur {
+		if c != nil {
+			c.l.close()
+		}
+	}
+}
+
+// run visits the row and, in lists, the position in it of every element whose
+// key is in the set.
+func (z *zip) run(hit func(row int64, element int)) error {
+	row, element := int64(-1), 0
 	for {
 		more, err := z.step(z.inner)
 		if err != nil || !more {
 			return err
 		}
+		element++
 		if r := z.now[z.inner[0]].row; r != row {
-			row = r
+			row, element = r, 0
 			if more, err = z.step(z.outer); err != nil {
 				return err
 			} else if !more {
@@ -308,7 +320,7 @@ func (z *zip) run(hits *roaring64.Bitmap) error {
 			}
 		}
 		if z.matches() {
-			hits.Add(uint64(row))
+			hit(row, element)
 		}
 	}
 }
@@ -333,9 +345,13 @@ func (z *zip) step(parts []int) (bool, error) {
 
 func (z *zip) matches() bool {
 	z.tuple = z.tuple[:0]
-	for i, p := range z.b.keys.Schema() {
+	parts := z.b.keys.Schema()
+	for i, p := range parts {
 		if z.now[i].part == nil {
 			return false
+		}
+		if len(parts) == 1 {
+			return z.b.keys.Contains(z.now[i].part)
 		}
 		z.tuple = appendTuplePart(z.tuple, p.Type.Kind, z.now[i].part)
 	}

@@ -3,6 +3,8 @@ package verifier
 import (
 	"slices"
 	"strings"
+
+	"github.com/apache/arrow-go/v18/parquet"
 )
 
 // redactionRule says what a redacted column has to hold in matching rows.
@@ -54,7 +56,7 @@ func (c *comparison) redactedColumn(info fileColumn, j int, rule redactionRule) 
 		}
 		good := string(x) == string(y) && (x == nil) == (y == nil)
 		if c.hits.Contains(uint64(row)) {
-			good = redactedTo(y, x, rule)
+			good = redactedTo(y, x, rule, a.l.desc.PhysicalType() == parquet.Types.ByteArray)
 		}
 		if !good {
 			c.differ("column %s: row %d of the old file is not what the redaction makes of it", pathOf(info), row)
@@ -66,12 +68,15 @@ func (c *comparison) redactedColumn(info fileColumn, j int, rule redactionRule) 
 
 // redactedTo compares text exactly. A constant of another type has to differ
 // from the old value: that the old one is gone is what the claim is about.
-func redactedTo(now, before []byte, rule redactionRule) bool {
+func redactedTo(now, before []byte, rule redactionRule, text bool) bool {
 	switch {
 	case rule.null:
 		return now == nil
 	case now == nil:
 		return before == nil // a null stays a null
 	}
-	return string(now) == rule.value || before != nil && string(now) != string(before)
+	if text {
+		return string(now) == rule.value
+	}
+	return before != nil && string(now) != string(before)
 }

@@ -83,7 +83,8 @@ func (c *comparison) excluded(store storage.Store) error {
 	return nil
 }
 
-// deletes says whether matching rows go; otherwise they stay, redacted.
+// deletes says whether matching rows go; otherwise they stay, redacted or with
+// fewer elements.
 func (c *comparison) deletes() bool { return c.r.Action.Kind == "" || c.r.Action.Kind == "delete" }
 
 func (c *comparison) differ(format string, args ...any) {
@@ -127,9 +128,18 @@ func (c *comparison) compare() error {
 	// Lineage columns are compared by a rule of their own: old values may be inherited ones.
 	other := func(f fileColumn) bool { return slices.Contains(lineage, f.id) }
 	was, is := slices.DeleteFunc(slices.Clone(oldCols), other), slices.DeleteFunc(slices.Clone(newCols), other)
+	var list *elements
+	if c.r.Action.Kind == "remove_element" {
+		var err error
+		if list, err = c.removed(); err != nil {
+			return err
+		}
+	}
 	for n, info := range was { // as many as in is: the schemas are equal
 		var err error
-		if rule, ok := c.redaction(info); ok {
+		if list != nil && list.holds(info) {
+			err = c.elementColumn(info, is[n].index, list)
+		} else if rule, ok := c.redaction(info); ok {
 			err = c.redactedColumn(info, is[n].index, rule)
 		} else {
 			err = c.column(info, is[n].index)
