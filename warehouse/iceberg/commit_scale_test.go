@@ -92,6 +92,20 @@ func TestCommitMemoryDoesNotGrowWithTheTable(t *testing.T) {
 	}
 	t.Logf("%d files: first swap after %v, second %v later; heap above the start %d MiB, process %s", files,
 		swaps[0].Sub(start).Round(time.Millisecond), swaps[1].Sub(swaps[0]).Round(time.Millisecond), peak.Load()>>20, rss())
+	h.before = nil
+	stop, purgePeak := watchHeap()
+	start = time.Now()
+	purged, err := tbl.Purge(l.ctx, warehouse.PurgeRequest{RunID: "r1", Committed: *done})
+	stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The synthetic files lie in a bucket of their own, as if another table's: none is touched.
+	if len(purged.SnapshotsExpired) != 1 || len(purged.Blockers) != 1 || purged.ManifestsRemoved != 0 {
+		t.Errorf("purged %+v", purged)
+	}
+	t.Logf("purge in %v, heap above the start %d MiB", time.Since(start).Round(time.Millisecond), purgePeak.Load()>>20)
+	peak.Store(max(peak.Load(), purgePeak.Load()))
 	if limit := uint64(96<<20) + uint64(files/10)*1200; peak.Load() > limit {
 		t.Errorf("the heap grew by %d MiB, want at most %d", peak.Load()>>20, limit>>20)
 	}

@@ -46,6 +46,9 @@ type purge struct {
 	t   *Table
 	req warehouse.PurgeRequest
 	out warehouse.Purged
+
+	eq   *equalityCache
+	held heldCache
 }
 
 func (p *purge) run(ctx context.Context) (*warehouse.Purged, error) {

@@ -32,6 +32,20 @@ type strip struct {
 	group *stripGroup
 }
 
+// leaves says whether a tuple is taken out.
+func (s *strip) leaves(tuple []byte) bool {
+	return s.hits[string(tuple)] && !s.group.needed[string(tuple)]
+}
+
+// equalityCache keeps between attempts what was read of immutable files, so
+// that the time between loading a head and replacing it stays short.
+type equalityCache struct {
+	parts   *partitions
+	groups  map[string]*stripGroup
+	deletes map[pathKey]*strip // nil: names no key
+	data    pathSet            // data files whose tuples were noted
+}
+
 // stripGroup is what delete files of the same columns share.
 type stripGroup struct {
 	fields []field
@@ -56,8 +70,9 @@ func (p *purge) keyDeletes(ctx context.Context, meta table.Metadata, l *line) (s
 	if err != nil {
 		return nil, false, fmt.Errorf("read manifest list: %w", hide(err))
 	}
-	groups := map[string]*stripGroup{}
-	parts := newPartitions()
+	if p.eq == nil {
+		p.eq = &equalityCache{parts: newPartitions(), groups: map[string]*stripGroup{}, deletes: map[pathKey]*strip{}, data: pathSet{}}
+	}
 	for _, m := range list {
 		if m.ManifestContent() != iceberg.ManifestContentDeletes {
 			continue
@@ -70,10 +85,16 @@ func (p *purge) keyDeletes(ctx context.Context, meta table.Metadata, l *line) (s
 			if e.DataFile().ContentType() != iceberg.EntryContentEqDeletes || e.SequenceNum() > l.seq {
 				continue
 			}
-			d := newDeleteEntry(e, parts, spec == nil || spec.IsUnpartitioned())
-			s, err := p.namesKeys(ctx, d, bound, groups)
-			if err != nil {
-				return nil, false, err
+			d := newDeleteEntry(e, p.eq.parts, spec == nil || spec.IsUnpartitioned())
+			s, read := p.eq.deletes[d.key]
+			if !read {
+				if s, err = p.namesKeys(ctx, d, bound); err != nil {
+					return nil, false, err
+				}
+				p.eq.deletes[d.key] = s
+				if s != nil {
+					clear(p.eq.data) // data files were read without its tuples in mind
+				}
 			}
 			if s != nil {
 				s.spec = m.PartitionSpecID()
@@ -84,30 +105,32 @@ func (p *purge) keyDeletes(ctx context.Context, meta table.Metadata, l *line) (s
 	if len(strips) == 0 {
 		return nil, false, nil
 	}
-	if err := p.stillNeeded(ctx, meta, list, strips, parts); err != nil {
+	if err := p.stillNeeded(ctx, meta, list, strips); err != nil {
 		return nil, false, err
 	}
-	return removeKept(strips)
+	strips, stay = withoutKept(strips)
+	return strips, stay, nil
 }
 
-// removeKept drops what has to stay from the strips.
-func removeKept(strips []*strip) (out []*strip, stay bool, err error) {
+// withoutKept leaves out what has to stay as it is.
+func withoutKept(strips []*strip) (out []*strip, stay bool) {
 	for _, s := range strips {
+		leaving := 0
 		for tuple := range s.hits {
-			if s.group.needed[tuple] {
-				delete(s.hits, tuple)
-				stay = true
+			if s.leaves([]byte(tuple)) {
+				leaving++
 			}
 		}
-		if len(s.hits) > 0 {
+		if leaving > 0 {
 			out = append(out, s)
 		}
+		stay = stay || leaving < len(s.hits)
 	}
-	return out, stay, nil
+	return out, stay
 }
 
 // namesKeys reads a delete file's tuples; nil when none holds a key.
-func (p *purge) namesKeys(ctx context.Context, d *deleteEntry, bound []binding, groups map[string]*stripGroup) (*strip, error) {
+func (p *purge) namesKeys(ctx context.Context, d *deleteEntry, bound []binding) (*strip, error) {
 	ids := slices.Sorted(slices.Values(d.file.EqualityIDs))
 	var tests []binding
 	for _, b := range bound {
@@ -118,14 +141,14 @@ func (p *purge) namesKeys(ctx context.Context, d *deleteEntry, bound []binding, 
 	if len(tests) == 0 {
 		return nil, nil
 	}
-	g := groups[idsKey(ids)]
+	g := p.eq.groups[idsKey(ids)]
 	if g == nil {
 		fields, err := p.t.equalityFields(ctx, ids)
 		if err != nil {
 			return nil, err
 		}
 		g = &stripGroup{fields: fields, needed: map[string]bool{}}
-		groups[idsKey(ids)] = g
+		p.eq.groups[idsKey(ids)] = g
 	}
 	s := &strip{deleteEntry: d, ids: ids, hits: map[string]bool{}, group: g}
 	err := p.t.eachEquality(ctx, d.file, g.fields, func(tuple []byte) error {
@@ -190,7 +213,7 @@ func isKey(b binding, fields []field, tuple []byte) bool {
 // stillNeeded notes the tuples that a live file holds which one of the delete
 // files applies to. Files whose bounds or partition leave no room for a key
 // are not opened.
-func (p *purge) stillNeeded(ctx context.Context, meta table.Metadata, list []iceberg.ManifestFile, strips []*strip, parts *partitions) error {
+func (p *purge) stillNeeded(ctx context.Context, meta table.Metadata, list []iceberg.ManifestFile, strips []*strip) error {
 	sel := p.req.Selection
 	sel.Time = nil
 	pl, err := p.t.newPlanner(meta, sel)
@@ -216,16 +239,18 @@ func (p *purge) stillNeeded(ctx context.Context, meta table.Metadata, list []ice
 			df := e.DataFile()
 			var apply []*strip
 			for _, s := range strips {
-				if s.file.Sequence > e.SequenceNum() && (s.global || s.part == parts.of(df)) {
+				if s.file.Sequence > e.SequenceNum() && (s.global || s.part == p.eq.parts.of(df)) {
 					apply = append(apply, s)
 				}
 			}
-			if len(apply) == 0 || pl.prune(df, spec) != "" {
+			key := keyOf(df.FilePath())
+			if len(apply) == 0 || p.eq.data.has(key) || pl.prune(df, spec) != "" {
 				continue
 			}
 			if err := p.noteNeeded(ctx, df, apply); err != nil {
 				return err
 			}
+			p.eq.data.add(key)
 		}
 	}
 	return nil

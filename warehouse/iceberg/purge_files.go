@@ -35,11 +35,18 @@ type remover struct {
 	fence  func(context.Context) error
 	record func(context.Context, warehouse.PhysicalDelete) error
 	n      int
+
+	roots   []string // where the table's own files lie; nil: not asked
+	foreign int64    // files elsewhere, which were left alone
 }
 
 // remove is idempotent: an object that is gone already is evidence as well. It
 // says whether the object was there.
 func (r *remover) remove(ctx context.Context, path, kind string) (bool, error) {
+	if r.roots != nil && !within(r.roots, path) {
+		r.foreign++
+		return false, nil
+	}
 	if r.n%fenceEvery == 0 && r.fence != nil {
 		if err := r.fence(ctx); err != nil {
 			return false, err
@@ -215,17 +222,9 @@ func (p *purge) removeFiles(ctx context.Context, tbl *table.Table, in *intent) e
 	if err != nil {
 		return err
 	}
-	r := &remover{t: p.t, fence: p.req.Fence, record: p.req.Record}
-	roots := ownFolders(meta)
-	var foreign int64
+	r := &remover{t: p.t, fence: p.req.Fence, record: p.req.Record, roots: ownFolders(meta)}
 	for _, m := range s.dying {
-		err := s.each(ctx, m, func(df iceberg.DataFile) error {
-			if !within(roots, df.FilePath()) {
-				foreign++
-				return nil
-			}
-			return p.removeFile(ctx, r, df)
-		})
+		err := s.each(ctx, m, func(df iceberg.DataFile) error { return p.removeFile(ctx, r, df) })
 		if err != nil {
 			return err
 		}
@@ -236,9 +235,9 @@ func (p *purge) removeFiles(ctx context.Context, tbl *table.Table, in *intent) e
 	if err := p.removeOldVersions(ctx, r, tbl, in); err != nil {
 		return err
 	}
-	if foreign > 0 {
+	if r.foreign > 0 {
 		p.out.Blockers = append(p.out.Blockers, warehouse.Blocker{
-			Ref: fmt.Sprintf("%d files", foreign), Type: "files",
+			Ref: fmt.Sprintf("%d files", r.foreign), Type: "files",
 			Reason: "they lie outside the table's location and may belong to another table",
 		})
 	}

@@ -33,6 +33,7 @@ func (h *history) newHead() bool { return h.dirtyHead || len(h.strips) > 0 }
 // values: the run's commit.
 type line struct {
 	snap  *table.Snapshot // nil: expired already
+	prev  *table.Snapshot // the one before it, if it is there still
 	seq   int64
 	ours  bool // written by this run: no manifest of it carries older tombstones
 	keyed bool // partition values hold keys, so even stripped tombstones do
@@ -42,14 +43,13 @@ func (p *purge) line(meta table.Metadata) (*line, error) {
 	c := p.req.Committed
 	l := &line{seq: c.After.SequenceNumber, keyed: c.After.KeyPartitioned || c.Before.KeyPartitioned}
 	l.snap = meta.SnapshotByID(c.After.SnapshotID)
+	l.prev = meta.SnapshotByID(c.Before.SnapshotID)
 	if l.snap == nil {
-		if marked(meta, map[string]string{propPurged: p.req.RunID}) != nil {
-			return l, nil // a former call of this purge expired it
+		// A former call of this purge expired it, or somebody else did.
+		if head := meta.CurrentSnapshot(); meta.Version() > 1 && head.SequenceNumber < l.seq {
+			return nil, fmt.Errorf("the table's history ends before the run's snapshot: %w", warehouse.ErrConflict)
 		}
-		if head := meta.CurrentSnapshot(); head != nil && meta.Version() > 1 && head.SequenceNumber > l.seq {
-			return l, nil // somebody else expired it
-		}
-		return nil, fmt.Errorf("the snapshot of the run is not in the table's history: %w", warehouse.ErrNotFound)
+		return l, nil
 	}
 	if !onMain(meta, l.snap) {
 		return nil, fmt.Errorf("the snapshot of the run was rolled back, nothing may be purged: %w", warehouse.ErrConflict)
@@ -66,6 +66,9 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 	if head == nil {
 		return h, nil
 	}
+	if p.req.Committed.NoChange && p.req.Committed.After.SnapshotID == 0 {
+		return h, nil // the table was empty: whatever it has now came later
+	}
 	l, err := p.line(meta)
 	if err != nil {
 		return nil, err
@@ -80,14 +83,9 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 			Reason: "they name keys whose rows are still stored in files that the run left as they are",
 		})
 	}
-	listed := map[string]bool{}
-	holds := map[int64]bool{} // snapshots that hold erased values
-	for _, s := range meta.Snapshots() {
-		dirty, err := p.holds(ctx, meta, l, &s, h.strips, listed)
-		if err != nil {
-			return nil, err
-		}
-		holds[s.SnapshotID] = dirty
+	holds, err := p.holding(ctx, meta, l, h.strips)
+	if err != nil {
+		return nil, err
 	}
 	if h.dirtyHead, err = p.t.hasTombstones(ctx, head); err != nil {
 		return nil, err
@@ -138,18 +136,52 @@ func (p *purge) refs(meta table.Metadata, holds map[int64]bool, h *history) map[
 	return pinned
 }
 
-// holds says whether a snapshot may hold erased values.
-func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, s *table.Snapshot, strips []*strip, listed map[string]bool) (bool, error) {
-	if !l.reaches(meta, s) {
-		return true, nil
+// heldCache remembers which snapshots hold erased values. Snapshots are
+// immutable, so a later attempt reads only those that are new.
+type heldCache struct {
+	strips pathKey // the answers hold for these delete files
+	answer map[int64]bool
+	listed map[string]bool // by delete manifest: does it list one of them
+}
+
+// holding says of each snapshot whether it may hold erased values.
+func (p *purge) holding(ctx context.Context, meta table.Metadata, l *line, strips []*strip) (map[int64]bool, error) {
+	keys := make([]pathKey, len(strips))
+	for i, s := range strips {
+		keys[i] = s.key
 	}
-	list, err := s.Manifests(p.t.fs(ctx))
+	if sum := removalKey(keys); p.held.answer == nil || p.held.strips != sum {
+		p.held = heldCache{strips: sum, answer: map[int64]bool{}, listed: map[string]bool{}}
+	}
+	var open []table.Snapshot
+	for _, s := range meta.Snapshots() {
+		if _, known := p.held.answer[s.SnapshotID]; known {
+			continue
+		}
+		if !l.reaches(meta, &s) {
+			p.held.answer[s.SnapshotID] = true
+			continue
+		}
+		open = append(open, s)
+	}
+	err := p.t.eachList(ctx, open, func(i int, list []iceberg.ManifestFile, err error) error {
+		if err != nil {
+			return fmt.Errorf("read manifest list: %w", hide(err))
+		}
+		p.held.answer[open[i].SnapshotID], err = p.holds(ctx, meta, l, list, strips)
+		return err
+	})
 	if err != nil {
-		return false, fmt.Errorf("read manifest list: %w", hide(err))
+		p.held = heldCache{}
 	}
+	return p.held.answer, err
+}
+
+// holds says so of one snapshot at or after the line, by its manifests.
+func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, list []iceberg.ManifestFile, strips []*strip) (bool, error) {
 	for _, m := range list {
 		if len(strips) > 0 && m.ManifestContent() == iceberg.ManifestContentDeletes {
-			yes, err := p.listsStripped(ctx, m, strips, listed)
+			yes, err := p.listsStripped(ctx, m, strips, p.held.listed)
 			if yes || err != nil {
 				return yes, err
 			}
@@ -192,7 +224,10 @@ func stripKeys(strips []*strip) pathSet {
 // reaches says that a snapshot is the line's or descends from it.
 func (l *line) reaches(meta table.Metadata, s *table.Snapshot) bool {
 	if l.snap == nil {
-		return s.SequenceNumber > l.seq && onMain(meta, s)
+		if l.prev != nil && !older(l.prev, s) {
+			return false
+		}
+		return onMain(meta, s) && (meta.Version() == 1 || s.SequenceNumber > l.seq)
 	}
 	chain, complete := ancestors(meta, s)
 	if slices.ContainsFunc(chain, func(a *table.Snapshot) bool { return a.SnapshotID == l.snap.SnapshotID }) {
@@ -208,7 +243,13 @@ func (l *line) after(meta table.Metadata, m iceberg.ManifestFile) bool {
 		return m.SequenceNum() > l.seq
 	}
 	s := meta.SnapshotByID(m.SnapshotID())
-	return l.snap != nil && s != nil && s.SnapshotID != l.snap.SnapshotID && older(l.snap, s)
+	switch {
+	case s == nil:
+		return false
+	case l.snap == nil: // and s is there: it is not the line's
+		return l.prev == nil || older(l.prev, s)
+	}
+	return s.SnapshotID != l.snap.SnapshotID && older(l.snap, s)
 }
 
 // hasTombstones says whether a snapshot's manifests carry DELETED entries.

@@ -139,7 +139,7 @@ func (t *Table) leavingRows(ctx context.Context, s *strip) (*roaring64.Bitmap, i
 	leave, rows := roaring64.New(), int64(0)
 	err = f.eachTuple(ctx, cols, nil, func(row int64, tuple []byte) error {
 		rows++
-		if s.hits[string(tuple)] {
+		if s.leaves(tuple) {
 			leave.Add(uint64(row))
 		}
 		return nil

@@ -315,3 +315,47 @@ func TestPurgeStopsWithoutALease(t *testing.T) {
 func (e *eraser) withFence(f func(context.Context) error) *eraser { e.fence = f; return e }
 
 func (e *eraser) tryCommit() (*warehouse.Committed, error) { return e.tbl.Commit(e.l.ctx, e.request()) }
+
+func TestPurgeAfterSomebodyElseExpiredTheCommit(t *testing.T) {
+	eachVersion(t, func(t *testing.T, l *planLake, version int) {
+		l.create("t", version, deleteSchema(), nil)
+		l.append("t", rows(0, 20, 10)...)
+		e := l.eraser("t", "r1", 4).prepare()
+		e.grace = time.Hour
+		c := e.commit()
+		l.append("t", rows(20, 5, 1000)...)
+		l.append("t", rows(30, 5, 1000)...)
+		_, _, err := l.cat.CommitTable(l.ctx, table.Identifier{"ns", "t"}, nil, []table.Update{
+			table.NewRemoveSnapshotsUpdate([]int64{c.After.SnapshotID}, false)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := e.purge(c)
+		if len(p.Blockers) > 0 {
+			t.Errorf("blockers %v", p.Blockers)
+		}
+		l.wantRows("t", append(rowsOf(0, 20, 10, 4), append(rowsOf(20, 5, 1000), rowsOf(30, 5, 1000)...)...))
+		if l.raw("t").Metadata().SnapshotByID(c.Before.SnapshotID) != nil {
+			t.Error("the snapshot before the run is still there")
+		}
+		if left := l.unreachable("t"); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+func TestPurgeOfARunOnAnEmptyTableDoesNothing(t *testing.T) {
+	eachVersion(t, func(t *testing.T, l *planLake, version int) {
+		l.create("t", version, deleteSchema(), nil)
+		e := l.eraser("t", "r1", 4).prepare()
+		c := e.commit()
+		if p, removed := e.purge(c); len(removed) > 0 || len(p.Blockers) > 0 {
+			t.Errorf("purged %+v", p)
+		}
+		l.append("t", rows(0, 20, 10)...)
+		if p, removed := e.purge(c); len(removed) > 0 || len(p.SnapshotsExpired) > 0 {
+			t.Errorf("purged %+v", p)
+		}
+		l.wantRows("t", rowsOf(0, 20, 10))
+	})
+}
