@@ -1,10 +1,12 @@
 package verifier
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/parquet"
+	"github.com/apache/arrow-go/v18/parquet/schema"
 )
 
 // redactionRule says what a redacted column has to hold in matching rows.
@@ -56,7 +58,7 @@ func (c *comparison) redactedColumn(info fileColumn, j int, rule redactionRule) 
 		}
 		good := string(x) == string(y) && (x == nil) == (y == nil)
 		if c.hits.Contains(uint64(row)) {
-			good = redactedTo(y, x, rule, a.l.desc.PhysicalType() == parquet.Types.ByteArray)
+			good = redactedTo(y, x, rule, a.l.desc)
 		}
 		if !good {
 			c.differ("column %s: row %d of the old file is not what the redaction makes of it", pathOf(info), row)
@@ -66,17 +68,20 @@ func (c *comparison) redactedColumn(info fileColumn, j int, rule redactionRule) 
 	return nil
 }
 
-// redactedTo compares text exactly. A constant of another type has to differ
-// from the old value: that the old one is gone is what the claim is about.
-func redactedTo(now, before []byte, rule redactionRule, text bool) bool {
+// redactedTo compares text and plain integers exactly. A constant of another
+// type has to differ from the old value: that the old one is gone is what the
+// claim is about.
+func redactedTo(now, before []byte, rule redactionRule, d *schema.Column) bool {
 	switch {
 	case rule.null:
 		return now == nil
 	case now == nil:
 		return before == nil // a null stays a null
-	}
-	if text {
+	case d.PhysicalType() == parquet.Types.ByteArray:
 		return string(now) == rule.value
+	}
+	if n, ok := littleEndian(now); ok && fmt.Sprint(n) == rule.value {
+		return true
 	}
 	return before != nil && string(now) != string(before)
 }
