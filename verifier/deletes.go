@@ -278,6 +278,10 @@ func location(p string) string {
 		l.Scheme = ""
 	case "s3a", "s3n":
 		l.Scheme = "s3"
+	case "abfss":
+		l.Scheme = "abfs"
+	case "wasbs":
+		l.Scheme = "wasb"
 	}
 	return l.String()
 }

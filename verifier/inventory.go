@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"slices"
+	"strings"
 
 	iceberg "github.com/apache/iceberg-go"
 	iceio "github.com/apache/iceberg-go/io"
@@ -36,6 +38,17 @@ func (s pathSet) add(path string) bool {
 	}
 	s[k] = struct{}{}
 	return true
+}
+
+// know adds a path under every name that a listing may give it: some writers
+// mean file URIs literally, some percent-encoded.
+func (s pathSet) know(path string) {
+	s.add(path)
+	if l := storage.ParseLocation(path); l.Scheme == "file" && strings.Contains(l.Key, "%") {
+		if plain, err := url.PathUnescape(l.Key); err == nil {
+			s.add(plain)
+		}
+	}
 }
 
 func (s pathSet) has(path string) bool {
@@ -77,15 +90,15 @@ func openTable(ctx context.Context, store storage.Store, t Target) (*inventory, 
 	}
 	inv := &inventory{meta: meta, loc: t.MetadataLocation, raw: raw, fio: icebergio.FromStore(ctx, store),
 		head: meta.CurrentSnapshot(), known: pathSet{}, live: pathSet{}, lists: pathSet{}, broken: map[string]bool{}}
-	inv.known.add(t.MetadataLocation)
+	inv.known.know(t.MetadataLocation)
 	for e := range meta.PreviousFiles() {
-		inv.known.add(e.MetadataFile)
+		inv.known.know(e.MetadataFile)
 	}
 	for s := range meta.Statistics() {
-		inv.known.add(s.StatisticsPath)
+		inv.known.know(s.StatisticsPath)
 	}
 	for s := range meta.PartitionStatistics() {
-		inv.known.add(s.StatisticsPath)
+		inv.known.know(s.StatisticsPath)
 	}
 	return inv, nil
 }
@@ -112,7 +125,7 @@ func (inv *inventory) snapshots() []table.Snapshot {
 // is noted, and the snapshot counts as not checked.
 func (inv *inventory) manifests(s table.Snapshot) []iceberg.ManifestFile {
 	if s.ManifestList != "" {
-		inv.known.add(s.ManifestList)
+		inv.known.know(s.ManifestList)
 	}
 	list, err := s.Manifests(inv.fio)
 	if err != nil {
@@ -120,7 +133,7 @@ func (inv *inventory) manifests(s table.Snapshot) []iceberg.ManifestFile {
 		return nil
 	}
 	for _, m := range list {
-		inv.known.add(m.FilePath())
+		inv.known.know(m.FilePath())
 	}
 	return list
 }

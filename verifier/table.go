@@ -140,7 +140,7 @@ func (v *tableCheck) manifest(s table.Snapshot, m iceberg.ManifestFile, visit fu
 			return v.ctx.Err()
 		}
 		f := e.DataFile()
-		v.inv.known.add(f.FilePath())
+		v.inv.known.know(f.FilePath())
 		return visit(f, e.SequenceNum())
 	})
 }

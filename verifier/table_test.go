@@ -2,7 +2,9 @@ package verifier
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -196,5 +198,41 @@ func TestUnreadableManifestLowersCoverage(t *testing.T) {
 		if s := surface(t, r, name); s.CoveragePPM == full || !strings.Contains(s.Note, "could not be read") {
 			t.Errorf("%+v", s)
 		}
+	}
+}
+
+// TestPartitionPathsWithSpecialCharactersAreNoOrphans: one file, two spellings.
+func TestPartitionPathsWithSpecialCharactersAreNoOrphans(t *testing.T) {
+	spec := iceberg.NewPartitionSpec(iceberg.PartitionField{SourceIDs: []int{2}, FieldID: 1000, Name: "email", Transform: iceberg.IdentityTransform{}})
+	l := newLake(t, "2", &spec, nil)
+	l.append(1, 2, 3) // e-mails hold an @
+	s := surface(t, l.verify(onID(keysOf(t, "string", mail(2)), 2, "email"), Options{}), Orphans)
+	if s.Objects != 0 || s.Findings != 0 {
+		t.Errorf("%+v", s)
+	}
+	r := l.verify(onID(keysOf(t, "string", mail(2)), 2, "email"), Options{})
+	for _, name := range []string{LiveRows, PartitionValues, Paths} {
+		if surface(t, r, name).Findings == 0 {
+			t.Errorf("not found on %s", name)
+		}
+	}
+}
+
+// TestPathSetIsSmall: a million objects are known in bounded memory.
+func TestPathSetIsSmall(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s := pathSet{}
+	for i := range 1_000_000 {
+		s.add(fmt.Sprintf("s3://lake/warehouse/sales/orders/data/order_month=2026-%02d/part-%08d-0000.parquet", i%12+1, i))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if mb := (after.HeapAlloc - before.HeapAlloc) >> 20; mb > 100 {
+		t.Errorf("%d MiB", mb)
+	}
+	if !s.has("s3a://lake/warehouse/sales/orders/data/order_month=2026-01/part-00000000-0000.parquet") || s.has("s3://lake/x") {
+		t.Error("the set is wrong")
 	}
 }
