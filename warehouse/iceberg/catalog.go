@@ -15,6 +15,7 @@ import (
 	"github.com/apache/iceberg-go/catalog"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/expunge/expunge/internal/storage/icebergio"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -46,10 +47,16 @@ type Catalog struct {
 	locations tableLocations
 }
 
+var installOnce = sync.OnceFunc(func() { icebergio.Install(nil) })
+
 // OpenCatalog opens a catalog from its configuration map: "type" is the kind
 // (sql, rest, glue, hive), the rest are PyIceberg's property names. Nothing
 // but the map is read, no file in a home directory.
+//
+// From the first call on, iceberg-go does its input and output through
+// internal/storage for every scheme (icebergio.Install).
 func OpenCatalog(ctx context.Context, name string, props map[string]string) (*Catalog, error) {
+	installOnce()
 	kind := strings.ToLower(props["type"])
 	openersMu.Lock()
 	open := openers[kind]
