@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -238,23 +239,68 @@ func (p *printer) verification(m *Manifest) {
 	if len(v.Surfaces) == 0 {
 		p.line("  nothing was verified")
 	}
-	rows := []string{"target\tsurface\tresult\tobjects\tread\tcoverage"}
-	for _, s := range v.Surfaces {
-		row := fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", s.Target, s.Surface, strings.ReplaceAll(s.Result, "_", " "), group(s.Objects), size(s.BytesRead), percent(s.CoveragePPM))
-		if s.Findings > 0 {
-			row += fmt.Sprintf("\t%s found", group(s.Findings))
-		}
-		if s.Note != "" {
-			row += "\t" + s.Note
-		}
-		rows = append(rows, row)
-	}
-	if len(rows) > 1 {
-		p.table(rows)
-	}
+	p.surfaces(v.Surfaces)
 	for _, c := range v.Controls {
 		p.line("  positive control on %s, %s: found before: %s, found after: %s", c.Target, count(c.Files, "file", "files"), yes(c.Before), yes(c.After))
 	}
+}
+
+// surfaces groups by target and result, the bad ones first and one by one.
+func (p *printer) surfaces(all []Surface) {
+	for i, first := range all {
+		if slices.ContainsFunc(all[:i], func(o Surface) bool { return o.Target == first.Target }) {
+			continue
+		}
+		var read int64
+		passed, absent := []string{}, []string{}
+		var rows []string
+		for _, s := range all {
+			if s.Target != first.Target {
+				continue
+			}
+			read += s.BytesRead
+			name := fmt.Sprintf("%s (%s)", s.Surface, group(s.Objects))
+			if s.CoveragePPM < 1000000 {
+				name = fmt.Sprintf("%s (%s, %s)", s.Surface, group(s.Objects), percent(s.CoveragePPM))
+			}
+			switch s.Result {
+			case Pass:
+				passed = append(passed, name)
+			case NotPresent:
+				absent = append(absent, s.Surface)
+			default:
+				row := fmt.Sprintf("  %s\t%s\t%s found in %s, coverage %s", strings.ToUpper(strings.ReplaceAll(s.Result, "_", " ")), s.Surface,
+					group(s.Findings), count(s.Objects, "object", "objects"), percent(s.CoveragePPM))
+				if s.Note != "" {
+					row += "; " + s.Note
+				}
+				rows = append(rows, row)
+			}
+		}
+		p.line("  %s: %s read", first.Target, size(read))
+		p.table(rows)
+		p.list("pass", passed)
+		p.list("not present", absent)
+	}
+}
+
+// list writes names in lines of readable length.
+func (p *printer) list(title string, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	line := "    " + title + ": "
+	for i, n := range names {
+		if i < len(names)-1 {
+			n += ", "
+		}
+		if len(line)+len(n) > 110 {
+			p.line("%s", strings.TrimRight(line, " "))
+			line = "      "
+		}
+		line += n
+	}
+	p.line("%s", line)
 }
 
 func (p *printer) residue(m *Manifest) {
