@@ -106,7 +106,7 @@ func TestCommitMemoryDoesNotGrowWithTheTable(t *testing.T) {
 	}
 	t.Logf("purge in %v, heap above the start %d MiB", time.Since(start).Round(time.Millisecond), purgePeak.Load()>>20)
 	peak.Store(max(peak.Load(), purgePeak.Load()))
-	if limit := uint64(96<<20) + uint64(files/10)*1200; peak.Load() > limit {
+	if limit := uint64(96<<20) + uint64(files)*160; peak.Load() > limit {
 		t.Errorf("the heap grew by %d MiB, want at most %d", peak.Load()>>20, limit>>20)
 	}
 }

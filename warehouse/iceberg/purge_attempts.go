@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -87,27 +88,24 @@ func (t *Table) cleanData(ctx context.Context, meta table.Metadata, runID string
 	if err != nil {
 		return 0, err
 	}
-	live := make([]pathSet, len(manifests))
+	var mu sync.Mutex
 	err = inParallel(ctx, len(manifests), func(ctx context.Context, i int) error {
-		live[i] = pathSet{}
+		var live []pathKey // of one manifest
 		for e, err := range iceberg.EntriesWithProjection(t.fs(ctx), manifests[i], true, iceberg.ManifestEntryProjection{}) {
 			if err != nil {
 				return err
 			}
-			key := keyOf(canonical(e.DataFile().FilePath()))
-			if _, ok := found[key]; ok {
-				live[i].add(key)
-			}
+			live = append(live, keyOf(canonical(e.DataFile().FilePath())))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, k := range live {
+			delete(found, k)
 		}
 		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read manifest: %w", hide(err))
-	}
-	for _, set := range live {
-		for k := range set {
-			delete(found, k)
-		}
 	}
 	return r.removeAll(ctx, found)
 }

@@ -153,29 +153,26 @@ func (s *sweep) difference(ctx context.Context) error {
 	if len(s.files) == 0 {
 		return nil
 	}
-	live := make([]pathSet, len(s.remaining))
+	var mu sync.Mutex
 	err := inParallel(ctx, len(s.remaining), func(ctx context.Context, i int) error {
-		live[i] = pathSet{}
+		var live []pathKey // of one manifest
 		for e, err := range s.entries(ctx, s.remaining[i]) {
 			if err != nil {
 				return err
 			}
-			if e.Status() == iceberg.EntryStatusDELETED {
-				continue
+			if e.Status() != iceberg.EntryStatusDELETED {
+				live = append(live, keyOf(e.DataFile().FilePath()))
 			}
-			if k := keyOf(e.DataFile().FilePath()); s.files.has(k) {
-				live[i].add(k)
-			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, k := range live {
+			delete(s.files, k)
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read remaining manifest: %w", hide(err))
-	}
-	for _, set := range live {
-		for k := range set {
-			delete(s.files, k)
-		}
 	}
 	return nil
 }
