@@ -160,27 +160,35 @@ func (c *fileCheck) chunks() error {
 }
 
 func (c *fileCheck) chunk(rg, col int, info fileColumn, keys []*boundKeys) error {
-	p, err := walkPages(c.f, rg, col)
+	b, err := c.footerBounds(rg, col)
 	if err != nil {
 		return err
 	}
+	stale := newOpenBounds(c.f.MetaData().Schema.Column(col).PhysicalType())
+	var v pageVisitor
+	if c.o.AllColumns && stale.usable {
+		stale.add(b.stats)
+		stale.add(b.index)
+		v = pageVisitor{header: stale.add, value: stale.see, done: stale.done}
+	}
+	p, err := walkChunk(c.ctx, c.f, rg, col, v)
+	if err != nil {
+		return err
+	}
+	b.stats = append(b.stats, p.bounds...)
 	at := Finding{Object: c.name, Column: pathOf(info), Certain: true}
 	if p.dict != nil {
 		c.tally.look(Dictionaries, 1)
 		c.dictionary(p, keys, at)
 	}
-	b, err := c.boundsOf(rg, col)
-	if err != nil {
-		return err
-	}
 	c.tally.look(Statistics, int64(len(b.stats)))
 	c.tally.look(PageIndexes, int64(len(b.index)))
 	c.boundKeys(Statistics, b.stats, keys, at)
 	c.boundKeys(PageIndexes, b.index, keys, at)
-	if !c.o.AllColumns {
+	if v.value == nil || stale.done() {
 		return nil
 	}
-	return c.staleBounds(rg, col, p, b, at)
+	return c.staleBounds(rg, col, stale, b, at)
 }
 
 // dictionary looks for entries that no value refers to. One whose value another,

@@ -213,7 +213,7 @@ func TestPageWalkAgreesWithTheLibrary(t *testing.T) {
 			want := map[string]bool{}
 			dict := false
 			for rg := range f.NumRowGroups() {
-				p, err := walkPages(f, rg, info.index)
+				p, err := walkChunk(context.Background(), f, rg, info.index, pageVisitor{})
 				if err != nil {
 					rt.Fatalf("%s: %v", pathOf(info), err)
 				}

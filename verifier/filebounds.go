@@ -13,13 +13,10 @@ import (
 // PLAIN encoding without length.
 type fileBounds struct{ stats, index [][]byte }
 
-// boundsOf collects them: page headers, the chunk's statistics with the
-// deprecated pair of fields, and the column index.
-func (c *fileCheck) boundsOf(rg, col int) (b fileBounds, err error) {
+// footerBounds collects them from the chunk's statistics, with the deprecated
+// pair of fields, and from the column index. Page headers add theirs.
+func (c *fileCheck) footerBounds(rg, col int) (b fileBounds, err error) {
 	defer guard(&err)
-	if b.stats, err = headerBounds(c.f, rg, col); err != nil {
-		return b, err
-	}
 	if st := c.f.MetaData().RowGroups[rg].Columns[col].GetMetaData().GetStatistics(); st != nil {
 		for _, v := range [][]byte{st.Min, st.Max, st.MinValue, st.MaxValue} {
 			if v != nil {
@@ -118,24 +115,14 @@ func beginsKey(keys []*boundKeys, v []byte) bool {
 	return false
 }
 
-// staleBounds looks for bounds that no row of the chunk has: left over from a
+// staleBounds reports bounds that no row of the chunk has: left over from a
 // row that is gone. A bound that was cut short counts as held when a value
-// begins with it, or, for an upper one, with what it was raised from.
-func (c *fileCheck) staleBounds(rg, col int, p *chunkPages, b fileBounds, at Finding) error {
-	d := c.f.MetaData().Schema.Column(col)
-	switch d.PhysicalType() {
-	case parquet.Types.Int96, parquet.Types.Boolean:
-		return nil // no usable bounds; of two values none is telling
-	}
-	open := newOpenBounds(d.PhysicalType())
-	open.add(b.stats)
-	open.add(b.index)
-	if err := c.chunkValues(rg, col, p, open.see, open.done); err != nil {
-		return err
-	}
-	if open.cut && !open.done() {
+// begins with it, or, for an upper one, with what it was raised from; that
+// takes a second look at the values.
+func (c *fileCheck) staleBounds(rg, col int, open *openBounds, b fileBounds, at Finding) error {
+	if open.cut {
 		open.remaining()
-		if err := c.chunkValues(rg, col, p, open.seeCut, open.done); err != nil {
+		if _, err := walkChunk(c.ctx, c.f, rg, col, pageVisitor{value: open.seeCut, done: open.done}); err != nil {
 			return err
 		}
 	}
@@ -165,6 +152,7 @@ type openBounds struct {
 	lengths []int
 	cut     bool
 	float   bool
+	usable  bool // the type has bounds that tell something
 }
 
 func newOpenBounds(t parquet.Type) *openBounds {
@@ -172,6 +160,7 @@ func newOpenBounds(t parquet.Type) *openBounds {
 		values: map[string]bool{},
 		cut:    t == parquet.Types.ByteArray || t == parquet.Types.FixedLenByteArray,
 		float:  t == parquet.Types.Float || t == parquet.Types.Double,
+		usable: t != parquet.Types.Int96 && t != parquet.Types.Boolean,
 	}
 }
 
@@ -236,30 +225,6 @@ func unraise(v []byte) []byte {
 			return out
 		}
 		out[i] = 0xff
-	}
-	return nil
-}
-
-// chunkValues visits the values of one column chunk until done. Where all its
-// pages refer to the dictionary, the entries in use are the values.
-func (c *fileCheck) chunkValues(rg, col int, p *chunkPages, visit func([]byte), done func() bool) error {
-	if !p.plain {
-		for it := p.used.Iterator(); it.HasNext() && !done(); {
-			visit(p.dict[it.Next()])
-		}
-		return nil
-	}
-	l := c.f.leaf(c.ctx, col)
-	l.group(rg)
-	defer l.close()
-	for !done() {
-		bt, err := l.next()
-		if err != nil || bt == nil {
-			return err
-		}
-		for i := range bt.nvals {
-			visit(bt.value(i))
-		}
 	}
 	return nil
 }

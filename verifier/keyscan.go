@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
@@ -117,7 +118,7 @@ func (b *boundKeys) scanSingle(ctx context.Context, f *parquetFile, hits *roarin
 	}
 	rows := newRowCounter()
 	for rg := range f.NumRowGroups() {
-		clean, err := b.cleanDictionary(f, rg)
+		clean, err := b.cleanDictionary(ctx, f, rg)
 		if err != nil {
 			return err
 		}
@@ -142,7 +143,7 @@ func (b *boundKeys) scanSingle(ctx context.Context, f *parquetFile, hits *roarin
 // cleanDictionary says whether a chunk is known to hold no key by its
 // dictionary. Page headers are read for it, not the footer's summary of them:
 // one page of another encoding and the answer is no.
-func (b *boundKeys) cleanDictionary(f *parquetFile, rg int) (clean bool, err error) {
+func (b *boundKeys) cleanDictionary(ctx context.Context, f *parquetFile, rg int) (clean bool, err error) {
 	defer guard(&err)
 	col := b.cols[0]
 	cc, err := f.RowGroup(rg).MetaData().ColumnChunk(col)
@@ -152,33 +153,30 @@ func (b *boundKeys) cleanDictionary(f *parquetFile, rg int) (clean bool, err err
 	if !cc.HasDictionaryPage() {
 		return false, nil
 	}
-	clean = true
-	err = eachHeader(f, rg, col, func(h *thriftSkim) bool {
-		clean = clean && (h.encoding < 0 || isDictionary(int(h.encoding)))
-		return clean
-	})
-	if err != nil || !clean {
-		return false, err
-	}
-	pr, err := f.RowGroup(rg).GetColumnPageReader(col)
-	if err != nil {
-		return false, fmt.Errorf("read dictionary: %w", err)
-	}
-	defer pr.Close()
-	page, err := pr.GetDictionaryPage()
-	if err != nil || page == nil {
-		return false, err
-	}
-	dict, err := decodePlain(page.Data(), int(page.NumValues()), f.MetaData().Schema.Column(col))
+	s, err := newPageStream(ctx, f, col)
 	if err != nil {
 		return false, err
 	}
-	for _, v := range dict {
-		if isKey([]*boundKeys{b}, v) {
+	defer s.close()
+	for s.only(rg); ; s.skip() {
+		p, err := s.page()
+		if err != nil || p == nil {
+			return err == nil && s.dict != nil, err
+		}
+		if s.dict == nil || !isDictionary(int(p.encoding)) {
+			return false, nil
+		}
+		if s.seen > p.values() {
+			continue // not the first page: the dictionary was looked at
+		}
+		dict, err := s.entries()
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(dict, func(v []byte) bool { return isKey([]*boundKeys{b}, v) }) {
 			return false, nil
 		}
 	}
-	return true, nil
 }
 
 // mark adds the rows of selected values and counts the batch's rows.

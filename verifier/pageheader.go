@@ -2,46 +2,8 @@ package verifier
 
 import (
 	"bufio"
-	"errors"
 	"io"
 )
-
-// headerBounds reads a chunk's page headers as they are stored and returns
-// every byte string in them: the bounds, with the deprecated pair that
-// libraries pass over, and whatever a later version of the format adds.
-func headerBounds(f *parquetFile, rg, col int) (out [][]byte, err error) {
-	err = eachHeader(f, rg, col, func(h *thriftSkim) bool {
-		out = append(out, h.binary...)
-		return true
-	})
-	return out, err
-}
-
-// eachHeader visits a chunk's page headers without decompressing a page.
-func eachHeader(f *parquetFile, rg, col int, visit func(h *thriftSkim) bool) error {
-	in, err := chunkReader(f, rg, col)
-	if err != nil {
-		return err
-	}
-	for {
-		if _, err := in.Peek(1); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		h := thriftSkim{in: in}
-		h.structure(0, 0)
-		if h.err != nil || h.pageSize < 0 {
-			return errCorrupt
-		}
-		if !visit(&h) {
-			return nil
-		}
-		if _, err := in.Discard(int(h.pageSize)); err != nil {
-			return errCorrupt
-		}
-	}
-}
 
 // chunkReader reads a column chunk's bytes in order.
 func chunkReader(f *parquetFile, rg, col int) (*bufio.Reader, error) {

@@ -1,12 +1,13 @@
 package verifier
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/schema"
 )
 
@@ -18,115 +19,100 @@ const (
 	encRLEDictionary   = 8
 )
 
-// chunkPages is what walking one column chunk's pages shows: its dictionary,
-// and which of its entries a page refers to.
+// chunkPages is what walking one column chunk's pages shows.
 type chunkPages struct {
-	dict [][]byte          // PLAIN values, decoded by ourselves
-	used *roaring64.Bitmap // indexes that some value refers to
-
-	plain bool // some page holds values of its own
+	dict   [][]byte          // PLAIN values, decoded by ourselves; nil = no dictionary
+	used   *roaring64.Bitmap // indexes that some value refers to
+	bounds [][]byte          // byte strings of page headers
 }
 
-// walkPages decodes every page of a chunk on the level of pages. A chunk
-// without a dictionary is left alone: it has no entries to refer to.
-func walkPages(f *parquetFile, rg, col int) (c *chunkPages, err error) {
-	defer guard(&err)
-	if with, err := hasDictionary(f, rg, col); err != nil || !with {
-		return &chunkPages{plain: true}, err
-	}
-	pr, err := f.RowGroup(rg).GetColumnPageReader(col)
+// pageVisitor gets the values of a chunk page by page; nil members are not called.
+type pageVisitor struct {
+	header func(bounds [][]byte) // before the page's values
+	value  func(v []byte)
+	done   func() bool // no more values are wanted
+}
+
+// walkChunk reads a chunk once. Pages of the dictionary's indexes are decoded
+// by ourselves, pages of plain values by arrow-go and only if values are wanted.
+func walkChunk(ctx context.Context, f *parquetFile, rg, col int, v pageVisitor) (*chunkPages, error) {
+	s, err := newPageStream(ctx, f, col)
 	if err != nil {
-		return nil, fmt.Errorf("read pages: %w", err)
+		return nil, err
 	}
-	defer pr.Close()
-	c = &chunkPages{used: roaring64.New()}
-	d := f.MetaData().Schema.Column(col)
-	for pr.Next() {
-		switch p := pr.Page().(type) {
-		case *file.DictionaryPage:
-			if c.dict, err = decodePlain(p.Data(), int(p.NumValues()), d); err != nil {
+	defer s.close()
+	s.only(rg)
+	c := &chunkPages{used: roaring64.New()}
+	var seen []uint64 // indexes of the page, as a bit set
+	for {
+		p, err := s.page()
+		if err != nil || p == nil {
+			return c, err
+		}
+		if s.dict != nil && c.dict == nil {
+			if c.dict, err = s.entries(); err != nil {
 				return nil, err
 			}
-		case *file.DataPageV1:
-			err = c.dataV1(p, d)
-		case *file.DataPageV2:
-			err = c.dataV2(p)
+			seen = make([]uint64, len(c.dict)/64+1)
+		}
+		c.bounds = append(c.bounds, p.binary...)
+		if v.header != nil {
+			v.header(p.binary)
+		}
+		if isDictionary(int(p.encoding)) {
+			err = c.indexed(s, p, seen, v)
+			s.skip()
+		} else {
+			err = plainPage(s, v)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	if err := pr.Err(); err != nil {
-		return nil, fmt.Errorf("read pages: %w", err)
-	}
-	return c, nil
 }
 
-// hasDictionary looks for a dictionary page in the pages themselves; the
-// footer's offset for it is optional.
-func hasDictionary(f *parquetFile, rg, col int) (with bool, err error) {
-	err = eachHeader(f, rg, col, func(h *thriftSkim) bool {
-		with = h.field(0, 1) == pageDictionary
-		return false // it can only be the first page
+// indexed marks the entries that a page refers to, and visits their values.
+func (c *chunkPages) indexed(s *pageStream, p *rawPage, seen []uint64, v pageVisitor) error {
+	clear(seen)
+	bad := false
+	err := s.indexes(p, func(i uint64) bool {
+		if bad = i >= uint64(len(c.dict)); !bad {
+			seen[i/64] |= 1 << (i % 64)
+		}
+		return !bad
 	})
-	return with, err
+	if err != nil || bad {
+		return errCorrupt
+	}
+	for w, word := range seen {
+		for ; word != 0; word &= word - 1 {
+			i := w*64 + bits.TrailingZeros64(word)
+			c.used.Add(uint64(i))
+			if v.value != nil && !v.done() {
+				v.value(c.dict[i])
+			}
+		}
+	}
+	return nil
+}
+
+func plainPage(s *pageStream, v pageVisitor) error {
+	if v.value == nil || v.done() {
+		s.skip()
+		return nil
+	}
+	for s.decode(); ; {
+		b, err := s.batch()
+		if err != nil || b == nil {
+			return err
+		}
+		for i := range b.nvals {
+			v.value(b.value(i))
+		}
+	}
 }
 
 func isDictionary(enc int) bool { return enc == encRLEDictionary || enc == encPlainDictionary }
-
-// dataV1: repetition levels, definition levels, values, all in one (Parquet
-// "Data Pages").
-func (c *chunkPages) dataV1(p *file.DataPageV1, d *schema.Column) error {
-	if !isDictionary(int(p.Encoding())) {
-		c.plain = true
-		return nil
-	}
-	b, n := p.Data(), int(p.NumValues())
-	var err error
-	if d.MaxRepetitionLevel() > 0 {
-		if b, err = skipLevels(b, n, d.MaxRepetitionLevel(), p.RepetitionLevelEncoding()); err != nil {
-			return err
-		}
-	}
-	values := n
-	if d.MaxDefinitionLevel() > 0 {
-		if b, values, err = countDefined(b, n, d.MaxDefinitionLevel(), p.DefinitionLevelEncoding()); err != nil {
-			return err
-		}
-	}
-	return c.indexes(b, values)
-}
-
-// dataV2: levels of stated length, then values.
-func (c *chunkPages) dataV2(p *file.DataPageV2) error {
-	if !isDictionary(int(p.Encoding())) {
-		c.plain = true
-		return nil
-	}
-	b, skip := p.Data(), int(p.RepetitionLevelByteLen())+int(p.DefinitionLevelByteLen())
-	if skip < 0 || skip > len(b) {
-		return errCorrupt
-	}
-	return c.indexes(b[skip:], int(p.NumValues()-p.NumNulls()))
-}
-
-// indexes marks which dictionary entries n values refer to.
-func (c *chunkPages) indexes(b []byte, n int) error {
-	if n == 0 {
-		return nil
-	}
-	if len(b) == 0 || b[0] > 32 {
-		return errCorrupt
-	}
-	size := uint64(len(c.dict))
-	return decodeHybrid(b[1:], int(b[0]), n, func(v uint64, _ int) error {
-		if v >= size {
-			return errCorrupt
-		}
-		c.used.Add(v)
-		return nil
-	})
-}
 
 // levelBody cuts the bytes of levels off a v1 page.
 func levelBody(b []byte, n int, maxLevel int16, enc parquet.Encoding) (body, rest []byte, err error) {

@@ -55,6 +55,7 @@ type pageStream struct {
 	f    *parquetFile
 	l    *leaf // decoding state and buffers
 	rg   int   // the current row group; -1 before the first
+	stop int   // row group to end before
 	in   *bufio.Reader
 	meta *metadata.ColumnChunkMetaData
 	seen int64    // level entries of the chunk's pages so far
@@ -91,7 +92,7 @@ func (q *feed) Seek(int64, int) (int64, error) { return 0, nil }
 
 func newPageStream(ctx context.Context, f *parquetFile, col int) (s *pageStream, err error) {
 	defer guard(&err)
-	s = &pageStream{f: f, l: f.leaf(ctx, col), rg: -1, feed: &feed{}}
+	s = &pageStream{f: f, l: f.leaf(ctx, col), rg: -1, stop: f.NumRowGroups(), feed: &feed{}}
 	props := parquet.NewReaderProperties(nil)
 	props.BufferedStreamEnabled = true
 	props.BufferSize = 64 << 10
@@ -103,6 +104,9 @@ func newPageStream(ctx context.Context, f *parquetFile, col int) (s *pageStream,
 	return s, nil
 }
 
+// only restricts the stream to one row group.
+func (s *pageStream) only(rg int) { s.rg, s.stop = rg-1, rg+1 }
+
 func (s *pageStream) close() { s.l.close() }
 
 // page returns the next data page without taking it; nil at the end.
@@ -113,7 +117,7 @@ func (s *pageStream) page() (p *rawPage, err error) {
 			return nil, err
 		}
 		if s.in == nil {
-			if s.rg+1 == s.f.NumRowGroups() {
+			if s.rg+1 >= s.stop {
 				return nil, nil
 			}
 			if err := s.openChunk(); err != nil {
