@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -50,6 +52,7 @@ type fileCheck struct {
 	o      FileOptions
 	cols   []fileColumn
 	bound  []*boundKeys
+	hits   *roaring64.Bitmap    // rows with a key; nil = not scanned yet
 	single map[int][]*boundKeys // leaf column → matches of one part on it
 	tally  tally
 	rep    *FileReport
@@ -60,11 +63,13 @@ func checkFile(ctx context.Context, f *parquetFile, size int64, name string, mat
 	if err != nil {
 		return nil, err
 	}
-	return checkBound(ctx, f, size, name, bound, o)
+	return checkBound(ctx, f, size, name, bound, nil, o)
 }
 
-func checkBound(ctx context.Context, f *parquetFile, size int64, name string, bound []*boundKeys, o FileOptions) (*FileReport, error) {
-	c := &fileCheck{ctx: ctx, f: f, size: size, name: name, o: o, bound: bound, cols: columnsOf(f.MetaData().Schema),
+// checkBound is checkFile for a file whose keys are bound, and whose rows with
+// a key may be known already.
+func checkBound(ctx context.Context, f *parquetFile, size int64, name string, bound []*boundKeys, hits *roaring64.Bitmap, o FileOptions) (*FileReport, error) {
+	c := &fileCheck{ctx: ctx, f: f, size: size, name: name, o: o, bound: bound, hits: hits, cols: columnsOf(f.MetaData().Schema),
 		single: map[int][]*boundKeys{}, rep: &FileReport{Rows: f.NumRows()}}
 	for _, b := range bound {
 		if b != nil && len(b.cols) == 1 && b.cols[0] != absent {
@@ -127,11 +132,13 @@ func (t *tally) bytes(n int64) {
 // rows reads every value of the key columns.
 func (c *fileCheck) rows() error {
 	c.tally.look(DataPages, int64(c.f.NumRowGroups()))
-	hits, err := scanKeys(c.ctx, c.f, c.bound)
-	if err != nil {
-		return err
+	if c.hits == nil {
+		var err error
+		if c.hits, err = scanKeys(c.ctx, c.f, c.bound); err != nil {
+			return err
+		}
 	}
-	if c.rep.Hits = int64(hits.GetCardinality()); c.rep.Hits > 0 {
+	if c.rep.Hits = int64(c.hits.GetCardinality()); c.rep.Hits > 0 {
 		c.tally.found(Finding{Surface: DataPages, Object: c.name, Count: c.rep.Hits, Certain: true, State: "rows of a key"})
 	}
 	return nil

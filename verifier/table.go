@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	iceberg "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
@@ -355,13 +356,13 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 	if !v.o.Files || j.snap != 0 {
 		return nil
 	}
-	return v.inside(ctx, f, j, bound)
+	return v.inside(ctx, f, j, bound, hits)
 }
 
 // inside looks at dictionaries, bounds, filters and the footer.
-func (v *tableCheck) inside(ctx context.Context, f *parquetFile, j fileJob, bound []*boundKeys) error {
+func (v *tableCheck) inside(ctx context.Context, f *parquetFile, j fileJob, bound []*boundKeys, hits *roaring64.Bitmap) error {
 	deep := v.o.Only == nil || v.o.Only(j.f.FilePath())
-	r, err := checkBound(ctx, f, j.f.FileSizeBytes(), j.f.FilePath(), bound, FileOptions{AllColumns: deep})
+	r, err := checkBound(ctx, f, j.f.FileSizeBytes(), j.f.FilePath(), bound, hits, FileOptions{AllColumns: deep})
 	if err != nil {
 		return err
 	}
