@@ -4,8 +4,10 @@ package interop
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -99,8 +101,17 @@ var pyTargets = map[string][]string{
 	"nested": {"plane.tail", "legs.element.tail"},
 }
 
+// pyTables are those that PyIceberg can write into the catalog: Nessie refuses its schema changes.
+func (l *lake) pyTables() map[string][]string {
+	tables := maps.Clone(pyTargets)
+	if l.shared {
+		delete(tables, "evolved")
+	}
+	return tables
+}
+
 func (l *lake) pyConfig() map[string]any {
-	return map[string]any{"catalog": l.pyiceberg, "namespace": "air", "keys_file": l.keysFile(), "s3": l.s3}
+	return map[string]any{"only": slices.Sorted(maps.Keys(l.pyTables())), "catalog": l.pyiceberg, "namespace": "air", "keys_file": l.keysFile(), "s3": l.s3}
 }
 
 // localLake is PyIceberg's and Spark's SQLite catalog over a local folder.
@@ -179,7 +190,7 @@ func erasePyIceberg(t *testing.T, l *lake) {
 	python(t, "pyice.py", "make", l.pyConfig(), nil)
 	var before, after reading
 	python(t, "pyice.py", "read", l.pyConfig(), &before)
-	eraseIn(t, l, l.writeJob(t, pyTargets, ""))
+	eraseIn(t, l, l.writeJob(t, l.pyTables(), ""))
 	python(t, "pyice.py", "read", l.pyConfig(), &after)
 	judge(t, before, after)
 }

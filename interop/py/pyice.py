@@ -82,7 +82,19 @@ def make(cfg):
     t = cat.create_table(f"{ns}.by_trunc_v1", s, partition_spec=trunc, properties={"format-version": "1", "write.parquet.compression-codec": "gzip"})
     t.append(arrow.slice(0, 60_000))
 
-    # A column renamed after half of the files, and another one added.
+    if "evolved" in tables(cfg):
+        evolved(cat, ns, s, arrow)
+    nested(cat, ns, arrow)
+    readers.say({"keys": len(keys), "tables": tables(cfg)})
+
+
+def tables(cfg):
+    """The tables to write and read. Nessie refuses PyIceberg's schema changes, so there one is left out."""
+    return cfg.get("only") or ["by_month", "by_bucket", "by_trunc_v1", "evolved", "nested"]
+
+
+def evolved(cat, ns, s, arrow):
+    """A column renamed after half of the files, and another one added."""
     t = cat.create_table(f"{ns}.evolved", s, properties={"format-version": "2", "write.parquet.row-group-limit": "20000"})
     t.append(arrow.slice(0, 80_000))
     with t.update_schema() as u:
@@ -90,9 +102,6 @@ def make(cfg):
         u.add_column("note", StringType())
     renamed = arrow.slice(80_000, 80_000).rename_columns(["tail" if c == COLUMN else c for c in arrow.column_names])
     t.append(renamed.append_column("note", pa.array(["n"] * renamed.num_rows)))
-
-    nested(cat, ns, arrow)
-    readers.say({"keys": len(keys), "tables": ["by_month", "by_bucket", "by_trunc_v1", "evolved", "nested"]})
 
 
 def nested(cat, ns, arrow):
@@ -124,7 +133,7 @@ def read(cfg):
     cat = load_catalog("lake", **cfg["catalog"])
     keys = open(cfg["keys_file"]).read().split()[1:]
     out = {}
-    for name in ["by_month", "by_bucket", "by_trunc_v1", "evolved", "nested"]:
+    for name in tables(cfg):
         t = cat.load_table(f"{cfg['namespace']}.{name}")
         if name == "nested":
             hit = ("list_has_any([plane.tail], (SELECT list(k) FROM erased_keys)) OR "
