@@ -12,6 +12,12 @@
 //	<id>.tlog-proof     the envelope's inclusion proof and the checkpoint it leads to
 //	log/                the C2SP tlog-tiles log of all manifests
 //
+// Sign makes the first, SidecarWriter the second, Log.Append the third. Verify
+// checks all of them against a trust file and reports each check by name; what
+// was not given is reported as skipped, never as passed. VerifyLog reads a whole
+// log. Text and HTML show a manifest to people. Certify, SignCertificate and
+// VerifyCertificate are for the one person whose key was in a run.
+//
 // # What is claimed
 //
 // "Absent from these enumerated surfaces, at these versions, checked this
