@@ -313,12 +313,12 @@ func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
 	case j.chunk.codec.kind == format.Uncompressed || v2 && (j.page.Header.ValuesUncompressed || len(buf) == levels):
 		body = bytes.Clone(buf)
 	case v2:
-		if s.first, err = j.chunk.codec.compress(s.first, buf[levels:]); err != nil {
+		if err = j.compress(s, d, e, buf, levels, buf[levels:]); err != nil {
 			return err
 		}
 		body = append(append(make([]byte, 0, levels+len(s.first)), buf[:levels]...), s.first...)
 	default:
-		if s.first, err = j.chunk.codec.compress(s.first, buf); err != nil {
+		if err = j.compress(s, d, e, buf, levels, buf); err != nil {
 			return err
 		}
 		body = bytes.Clone(s.first)
@@ -327,6 +327,19 @@ func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
 	j.res.header, err = j.patchHeader(e, len(buf), body, repLen, defLen)
 	j.res.after.uncompressed = int64(len(j.res.header)) + int64(len(buf))
 	j.res.after.compressed = int64(len(j.res.header)) + int64(len(body))
+	return err
+}
+
+// compress makes s.first of the new body: by editing the compressed page where
+// that is possible, otherwise anew.
+func (j *pageJob) compress(s *scratch, d *decoded, e *pageEdit, body []byte, levels int, src []byte) (err error) {
+	if j.spliceable() {
+		if out := j.splice(s.first, d, &e.list, body, levels); out != nil {
+			s.first = out
+			return nil
+		}
+	}
+	s.first, err = j.chunk.codec.compress(s.first, src)
 	return err
 }
 
