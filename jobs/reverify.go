@@ -47,7 +47,7 @@ func (j *Job) Verify(ctx context.Context, runID string, o VerifyOptions) (*manif
 			return nil, fmt.Errorf("describe %s: %w", t.name, err)
 		}
 		j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
-		rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, opts)
+		rep, err := verifyTable(ctx, store, t, desc.MetadataLocation, opts)
 		if err != nil {
 			return nil, fmt.Errorf("verify %s: %w", t.name, err)
 		}

@@ -76,7 +76,7 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	// what they hold within the grace belongs in the manifest.
 	now := c.NoChange || r.job.cfg.Grace > 0
 	o.Metadata, o.Orphans = now, now
-	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: at}, t.bound, o)
+	rep, err := verifyTable(ctx, store, t, at, o)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 // committedMetadata is the metadata file of the run's commit, or the table's
 // present one where a writer's housekeeping has removed that already.
 func (r *Run) committedMetadata(ctx context.Context, t *boundTarget, store storage.Store, c commitRecord) (string, error) {
-	if at := c.After.MetadataLocation; at != "" {
+	if at := c.After.MetadataLocation; at != "" && !served(at) {
 		obj, err := store.Open(ctx, at)
 		if err == nil {
 			return at, obj.Close()
@@ -268,7 +268,7 @@ func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, 
 	}
 	o := r.verifyOptions(paths)
 	o.Metadata, o.Orphans, o.Files = true, true, late
-	rep, err := verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: desc.MetadataLocation}, t.bound, o)
+	rep, err := verifyTable(ctx, store, t, desc.MetadataLocation, o)
 	if err != nil {
 		return rec, fmt.Errorf("verify residue: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -144,10 +145,39 @@ func (t *Table) describe(ctx context.Context, tbl *table.Table) (warehouse.Descr
 		// A REST catalog may serve metadata whose file it has already replaced.
 		return d, nil
 	}
+	if errors.Is(err, storage.ErrScheme) {
+		raw, err = metadataText(tbl)
+	}
 	if err != nil {
 		return d, fmt.Errorf("read metadata of %s: %w", t.name, err)
 	}
 	sum := sha256.Sum256(raw)
 	d.MetadataSHA256 = hex.EncodeToString(sum[:])
 	return d, nil
+}
+
+// metadataText is the metadata as the catalog serves it. Some catalogs, Nessie
+// among them, keep it in their own store and name it by an address of theirs
+// instead of a file's.
+func metadataText(tbl *table.Table) ([]byte, error) {
+	raw, err := json.Marshal(tbl.Metadata())
+	if err != nil {
+		return nil, fmt.Errorf("encode metadata: %w", err)
+	}
+	return raw, nil
+}
+
+// ServedMetadata returns the table's present metadata when the catalog serves
+// it itself, under the address that it gives it; ok is false when it is a file.
+func (t *Table) ServedMetadata(ctx context.Context) (location string, raw []byte, ok bool, err error) {
+	tbl, err := t.load(ctx)
+	if err != nil {
+		return "", nil, false, err
+	}
+	location = tbl.MetadataLocation()
+	if !strings.HasPrefix(location, "http://") && !strings.HasPrefix(location, "https://") {
+		return location, nil, false, nil
+	}
+	raw, err = metadataText(tbl)
+	return location, raw, err == nil, err
 }
