@@ -19,8 +19,6 @@ type rawPage struct {
 	head, body []byte
 }
 
-func (p *rawPage) isDictionary() bool { return p.field(0, 1) == int64(pageDictionary) }
-
 // Page types (PageHeader.type).
 const (
 	pageDataV1     = 0
