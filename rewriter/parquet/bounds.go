@@ -144,6 +144,17 @@ type bitset []uint64
 
 func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
 
+// cleared is an empty set for n integers, in b's memory where that is large enough.
+func (b bitset) cleared(n int) bitset {
+	words := (n + 63) / 64
+	if cap(b) < words {
+		return newBitset(n)
+	}
+	b = b[:words]
+	clear(b)
+	return b
+}
+
 func (b bitset) has(i int) bool { return b[i>>6]>>(i&63)&1 != 0 }
 func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
 

@@ -41,8 +41,9 @@ type chunkJob struct {
 	bloom *bloomBuilder
 	fin   *finished
 
-	items chan item
-	err   error // set before items is closed
+	items  chan item
+	credit chan struct{} // one a MiB of pages in memory
+	err    error         // set before items is closed
 }
 
 // item is a piece of a chunk, in file order.
@@ -67,7 +68,7 @@ func (e *engine) newChunk(g *groupJob, leaf int) (*chunkJob, error) {
 		order: orderOf(col), typeOrdered: e.job.file.TypeOrdered(col),
 		codec: newCodec(src.Meta.Codec, e.job.opts.ZstdLevel), check: !e.job.opts.SkipCheck,
 		rowBase: g.src.FirstRow, erased: g.erased, touched: g.touchedBy(leaf),
-		items: make(chan item, itemsAhead),
+		items: make(chan item, itemsAhead), credit: make(chan struct{}, pagesAhead),
 	}
 	if err := c.openMeta(g, leaf); err != nil {
 		return nil, fmt.Errorf("%s: %w", src.Where(), err)
@@ -164,6 +165,26 @@ func (c *chunkJob) send(it item) error {
 	}
 }
 
+// take waits until the pages that are worked on leave room for another one.
+func (c *chunkJob) take(e *pageEntry) error {
+	e.credit = int(min(e.size>>20+1, pagesAhead))
+	for range e.credit {
+		select {
+		case c.credit <- struct{}{}:
+		case <-c.eng.ctx.Done():
+			return c.eng.ctx.Err()
+		}
+	}
+	return nil
+}
+
+// give makes room again, once a page is written.
+func (c *chunkJob) give(e *pageEntry) {
+	for ; e.credit > 0; e.credit-- {
+		<-c.credit
+	}
+}
+
 func (c *chunkJob) wait(j *pageJob) error {
 	select {
 	case <-j.done:
@@ -256,7 +277,6 @@ func (c *chunkJob) editDictionaryPages() (untouched []int, err error) {
 		if err := c.wait(j); err != nil {
 			return nil, err
 		}
-		c.dict.merge(&j.res)
 	}
 	return untouched, nil
 }
@@ -311,7 +331,6 @@ func (c *chunkJob) scanDictionaryPages(pages []int) error {
 			if err := c.wait(j); err != nil {
 				return err
 			}
-			c.dict.merge(&j.res)
 		}
 		pages = pages[n:]
 	}
@@ -335,6 +354,11 @@ func (c *chunkJob) sendPages() error {
 		w, edit := c.workOn(e)
 		if e.job == nil && (edit || c.bloom != nil) {
 			var err error
+			if edit {
+				if err = c.take(e); err != nil {
+					return err
+				}
+			}
 			if e.job, err = c.newPageJob(i, w, edit); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"slices"
+	"sync"
 
 	"github.com/parquet-go/parquet-go/format"
 
@@ -22,6 +23,7 @@ type dictionary struct {
 	view     view
 	literals [][]byte // entries to append
 	index    map[string]uint32
+	mu       sync.Mutex
 	used     bitset // entries that surviving rows use, as far as known
 	lost     bitset // entries that lost a use
 	complete bool   // used covers every dictionary-encoded page
@@ -83,13 +85,12 @@ func (d *dictionary) at(i int) []byte {
 	return d.literals[i-d.view.n]
 }
 
-// merge adds what a page uses.
-func (d *dictionary) merge(r *pageResult) {
-	if r.used == nil {
-		return
-	}
-	d.used.or(r.used)
-	d.lost.or(r.lost)
+// merge adds what a page uses; workers call it.
+func (d *dictionary) merge(used, lost bitset) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.used.or(used)
+	d.lost.or(lost)
 }
 
 // settled says that every entry that lost a use is known to be in use still.

@@ -60,25 +60,30 @@ func (e *engine) emitGroup(g *groupJob) error {
 		}
 		out.columns = append(out.columns, entry.Append(nil))
 	}
-	g.meta.SetInt(groupNumRows, thriftpatch.I64, g.src.Rows-int64(total(g.erased)))
-	g.meta.SetInt(groupTotalByteSize, thriftpatch.I64, uncompressed)
-	if err := g.keepSorting(); err != nil {
+	if first == 0 {
+		first = start
+	}
+	if err := e.patchGroup(g, first, compressed, uncompressed); err != nil {
 		return err
 	}
+	e.out = append(e.out, out)
+	return nil
+}
+
+// patchGroup makes the row group's own fields true.
+func (e *engine) patchGroup(g *groupJob, first, compressed, uncompressed int64) error {
+	g.meta.SetInt(groupNumRows, thriftpatch.I64, g.src.Rows-int64(total(g.erased)))
+	g.meta.SetInt(groupTotalByteSize, thriftpatch.I64, uncompressed)
 	if g.meta.Has(groupTotalCompressed) {
 		g.meta.SetInt(groupTotalCompressed, thriftpatch.I64, compressed)
 	}
 	if off, ok := g.meta.Int(groupFileOffset); ok && off != 0 {
-		if first == 0 {
-			first = start
-		}
 		g.meta.SetInt(groupFileOffset, thriftpatch.I64, first)
 	}
 	if g.meta.Has(groupOrdinal) {
 		g.meta.SetInt(groupOrdinal, thriftpatch.I16, int64(len(e.out)))
 	}
-	e.out = append(e.out, out)
-	return nil
+	return g.keepSorting()
 }
 
 // keepSorting drops the order of a row group in which a sorting column was
@@ -152,6 +157,7 @@ func (e *engine) emitItem(c *chunkJob, it item) error {
 		if err := c.wait(it.job); err != nil {
 			return err
 		}
+		defer c.give(p)
 		e.job.res.PagesTouched++
 		p.out = -1
 		r := &it.job.res

@@ -44,7 +44,6 @@ type pageResult struct {
 	literals      bool
 	dataDelta     int64 // change of the byte-array data
 	hashes        []uint64
-	used, lost    bitset // dictionary entries that stay in use, that lost a use
 }
 
 // pageCounts are a page's numbers before or after an edit.
@@ -65,6 +64,7 @@ type scratch struct {
 	rep2, def2   []uint8
 	starts, two  []uint32
 	plain, first []byte
+	used, lost   bitset
 }
 
 // decoded is a data page taken apart.
@@ -88,11 +88,11 @@ func (j *pageJob) run(s *scratch) error {
 	r.before.compressed = j.page.Size()
 	if !j.edit {
 		r.after = r.before
-		return j.look(&d, nil)
+		return j.look(s, &d, nil)
 	}
 	e := editPage(d.levels, j.work)
 	after := e.list.n
-	if err := j.look(&d, &e.list); err != nil {
+	if err := j.look(s, &d, &e.list); err != nil {
 		return err
 	}
 	r.after = j.counts(e.levels, after)
@@ -195,7 +195,7 @@ func (j *pageJob) values(src []byte, n int, edited bool, vals *pq.Values, starts
 
 // look gathers what the chunk needs to know of the values that stay and of
 // those that go. A nil list keeps everything.
-func (j *pageJob) look(d *decoded, list *editList) error {
+func (j *pageJob) look(s *scratch, d *decoded, list *editList) error {
 	r, v := &j.res, &d.view
 	if list == nil {
 		list = &editList{}
@@ -231,7 +231,7 @@ func (j *pageJob) look(d *decoded, list *editList) error {
 		}
 	}
 	if v.dict != nil && (j.edit || j.wantUse) {
-		j.markUse(v, kept, gone, literals)
+		j.markUse(s, v, kept, gone, literals)
 	}
 	if j.wantHashes {
 		j.hash(v, kept, literals)
@@ -254,23 +254,24 @@ func (j *pageJob) boundsAffected() bool {
 	return false
 }
 
-func (j *pageJob) markUse(v *view, kept, gone []span, literals [][]byte) {
-	r := &j.res
+// markUse tells the dictionary which entries stay in use and which lost a use.
+func (j *pageJob) markUse(s *scratch, v *view, kept, gone []span, literals [][]byte) {
 	n := j.chunk.dict.size()
-	r.used, r.lost = newBitset(n), newBitset(n)
+	s.used, s.lost = s.used.cleared(n), s.lost.cleared(n)
 	for _, k := range kept {
 		for _, x := range v.index[k.from:k.to] {
-			r.used.set(int(x))
+			s.used.set(int(x))
 		}
 	}
 	for _, l := range literals {
-		r.used.set(int(j.chunk.dict.literal(l)))
+		s.used.set(int(j.chunk.dict.literal(l)))
 	}
 	for _, g := range gone {
 		for _, x := range v.index[g.from:g.to] {
-			r.lost.set(int(x))
+			s.lost.set(int(x))
 		}
 	}
+	j.chunk.dict.merge(s.used, s.lost)
 }
 
 // encode makes the new page in the old one's encodings, codec and header.

@@ -23,7 +23,6 @@ type plan struct {
 	erase   *roaring64.Bitmap
 	leaves  []leafPlan // one a leaf column
 	lineage *lineage
-	check   bool
 }
 
 // leafPlan is what happens to one leaf column beside erasure.
@@ -120,9 +119,6 @@ func (p *plan) addRemoval(s *pq.Schema, r rewriter.Removal) error {
 	}
 	return nil
 }
-
-// edits says whether the plan does more than erase and materialise lineage.
-func (l *leafPlan) edits() bool { return len(l.redact) > 0 || len(l.removal) > 0 }
 
 // spansIn returns the rows of [from, to) that are in the set, as spans relative to from.
 func spansIn(set *roaring64.Bitmap, from, to int64) []span {

@@ -12,10 +12,12 @@ import (
 // The surgical path. A planner goroutine a touched column chunk finds the
 // pages and gives page jobs to the workers; the emitter takes the chunks in
 // file order and is the only one that writes. At most chunksAhead chunks are
-// planned and itemsAhead pieces of each are in memory.
+// planned; of each, itemsAhead pieces and, but for a page that is larger
+// itself, pagesAhead MiB of stored pages are in memory.
 const (
 	chunksAhead = 3
 	itemsAhead  = 6
+	pagesAhead  = 16
 )
 
 type engine struct {

@@ -27,6 +27,7 @@ type pageEntry struct {
 	header       *pq.PageHeader // known where headers were walked; bounds cloned
 	job          *pageJob
 	out          int64 // offset in the new file, -1 = dropped
+	credit       int   // what it holds of the chunk's credit
 }
 
 // readTable finds the pages by the offset index, or by walking the headers.
