@@ -92,13 +92,11 @@ func Commit(secret []byte, name, keyType string, keys iter.Seq[[]byte], leaves i
 		return Commitment{}, err
 	}
 	var all []leaf
-	h, order := sha256.New(), hmac.New(sha256.New, orderKey)
-	var sum [32]byte
+	h := sha256.New()
 	for key := range keys {
 		l := leaf{digest: keyDigest(h, keyType, key)}
-		order.Reset()
-		order.Write(l.digest[:])
-		copy(l.order[:], order.Sum(sum[:0]))
+		order := shortMAC(orderKey, l.digest[:])
+		copy(l.order[:], order[:])
 		all = append(all, l)
 	}
 	slices.SortFunc(all, func(a, b leaf) int {
@@ -108,13 +106,14 @@ func Commit(secret []byte, name, keyType string, keys iter.Seq[[]byte], leaves i
 		return bytes.Compare(a.digest[:], b.digest[:])
 	})
 	t := newTree(-1)
-	n := nonces{hmac.New(sha256.New, nonceKey)}
+	n := nonces{nonceKey}
 	rec := make([]byte, 0, leafRecord)
 	for i, l := range all {
 		if i > 0 && l.digest == all[i-1].digest {
 			return Commitment{}, errors.New("keys to commit to are not distinct")
 		}
-		lh := tlog.RecordHash(keyToken(n.at(int64(i)), l.digest))
+		nonce := n.at(int64(i))
+		lh := keyHash(nonce[:], l.digest)
 		t.add(lh)
 		if leaves == nil {
 			continue
@@ -153,20 +152,35 @@ func (c *Commitment) String() string {
 	return c.Band
 }
 
-type nonces struct{ mac hash.Hash }
+type nonces struct{ key []byte }
 
-func (n nonces) at(i int64) []byte {
-	n.mac.Reset()
+func (n nonces) at(i int64) [32]byte {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(i))
-	n.mac.Write(b[:])
-	return n.mac.Sum(nil)
+	return shortMAC(n.key, b[:])
 }
 
-func keyToken(nonce []byte, digest [32]byte) []byte {
-	m := hmac.New(sha256.New, nonce)
-	m.Write(digest[:])
-	return m.Sum(nil)
+// keyHash is the leaf hash of a key's token under a nonce.
+func keyHash(nonce []byte, digest [32]byte) tlog.Hash {
+	token := shortMAC(nonce, digest[:])
+	return tlog.RecordHash(token[:])
+}
+
+// shortMAC is HMAC-SHA-256 (RFC 2104) for keys and messages of at most 32
+// bytes. Millions of keys pass through here; crypto/hmac allocates for each.
+func shortMAC(key, msg []byte) [32]byte {
+	var in, out [64 + 32]byte
+	for i := range 64 {
+		in[i], out[i] = 0x36, 0x5c
+	}
+	for i, k := range key {
+		in[i] ^= k
+		out[i] ^= k
+	}
+	n := copy(in[64:], msg)
+	inner := sha256.Sum256(in[:64+n])
+	copy(out[64:], inner[:])
+	return sha256.Sum256(out[:])
 }
 
 // KeyProof shows that one key is in a commitment. It reveals nothing about
@@ -198,9 +212,8 @@ func Prove(secret []byte, name, keyType string, key []byte, leaves io.ReaderAt, 
 		return nil, err
 	}
 	d := KeyDigest(keyType, key)
-	m := hmac.New(sha256.New, orderKey)
-	m.Write(d[:])
-	index, err := findLeaf(leaves, size/leafRecord, m.Sum(nil)[:8], d, nonces{hmac.New(sha256.New, nonceKey)})
+	order := shortMAC(orderKey, d[:])
+	index, err := findLeaf(leaves, size/leafRecord, order[:8], d, nonces{nonceKey})
 	if err != nil {
 		return nil, err
 	}
@@ -220,8 +233,8 @@ func Prove(secret []byte, name, keyType string, key []byte, leaves io.ReaderAt, 
 		}
 	}
 	_, path := t.finish()
-	nonce := nonces{hmac.New(sha256.New, nonceKey)}.at(index)
-	return &KeyProof{Keyset: name, Type: keyType, Nonce: hex.EncodeToString(nonce), Index: index, Size: t.size, Path: path}, nil
+	nonce := nonces{nonceKey}.at(index)
+	return &KeyProof{Keyset: name, Type: keyType, Nonce: hex.EncodeToString(nonce[:]), Index: index, Size: t.size, Path: path}, nil
 }
 
 // findLeaf finds the leaf of a digest by its order value, in which leaves are sorted.
@@ -236,7 +249,8 @@ func findLeaf(leaves io.ReaderAt, n int64, order []byte, digest [32]byte, nc non
 	}
 	i := int64(sort.Search(int(n), func(i int) bool { return bytes.Compare(at(int64(i))[:8], order) >= 0 }))
 	for ; failed == nil && i < n && bytes.Equal(at(i)[:8], order); i++ {
-		if want := tlog.RecordHash(keyToken(nc.at(i), digest)); bytes.Equal(rec[8:], want[:]) {
+		nonce := nc.at(i)
+		if want := keyHash(nonce[:], digest); bytes.Equal(rec[8:], want[:]) {
 			return i, failed
 		}
 	}
@@ -259,7 +273,7 @@ func (p *KeyProof) Check(c Commitment, key []byte) error {
 	if c.Size != nil && *c.Size != p.Size {
 		return errProof
 	}
-	return checkPath(p.Path, p.Size, root, p.Index, tlog.RecordHash(keyToken(nonce, KeyDigest(p.Type, key))))
+	return checkPath(p.Path, p.Size, root, p.Index, keyHash(nonce, KeyDigest(p.Type, key)))
 }
 
 // PathDigest is the keyed digest of a path that may hold a key.

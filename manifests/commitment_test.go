@@ -2,6 +2,8 @@ package manifests
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -140,4 +142,17 @@ func ExampleCommit() {
 	}
 	fmt.Println(c.String(), p.Check(c, []byte("anna@example.com")) == nil, p.Check(c, []byte("carla@example.com")) == nil)
 	// Output: 1-9 true false
+}
+
+// TestShortMACIsHMAC: the fast form and crypto/hmac agree.
+func TestShortMACIsHMAC(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		key := rapid.SliceOfN(rapid.Byte(), 0, 32).Draw(rt, "key")
+		msg := rapid.SliceOfN(rapid.Byte(), 0, 32).Draw(rt, "message")
+		m := hmac.New(sha256.New, key)
+		m.Write(msg)
+		if got := shortMAC(key, msg); !bytes.Equal(got[:], m.Sum(nil)) {
+			rt.Fatal("not HMAC")
+		}
+	})
 }
