@@ -3,6 +3,7 @@ package parquet
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,9 @@ func mustRewrite(t testing.TB, data []byte, e rewriter.Edit, o rewriter.Options)
 	out, res, err := rewrite(data, e, o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(out) > 0 && (res.SHA256 != sha256.Sum256(out) || res.Size != int64(len(out))) {
+		t.Fatalf("%s: digest or size is not the output's", res.Engine)
 	}
 	return out, res
 }

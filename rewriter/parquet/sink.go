@@ -38,7 +38,8 @@ func newSink(ctx context.Context, in Input, out Output, digest bool) *sink {
 	return s
 }
 
-// Write appends bytes that were produced; they are not changed afterwards.
+// Write appends bytes that were produced. They must not change afterwards:
+// the digest may look at them later.
 func (s *sink) Write(b []byte) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
