@@ -131,6 +131,9 @@ func stride(ops int64) int64 {
 }
 
 func TestFaultAtEveryStorageOperationEndsAsUndisturbed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a sweep is long")
+	}
 	s := newSweep(t)
 	t.Logf("%d storage operations", s.ops)
 	permanent := errors.New("the store is gone")
@@ -165,6 +168,9 @@ func TestKilledProcess(t *testing.T) {
 }
 
 func TestKillAtEveryStorageOperationEndsAsUndisturbed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a sweep is long")
+	}
 	s := newSweep(t)
 	killed := 0
 	for _, after := range []string{"", "1"} {
