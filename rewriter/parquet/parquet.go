@@ -1,11 +1,3 @@
-// Package parquet rewrites Parquet files at the cost of what an edit touches.
-//
-// Row groups and pages without an edited row are copied byte for byte; pages
-// with one are decoded, edited and encoded again in their own encoding and
-// codec; dictionary entries, statistics, indexes and bloom filters follow so
-// that no erased value stays in the file. A plain read-filter-write path is
-// the reference: the oracle of the tests, and the fallback where the surgical
-// path refuses.
 package parquet
 
 import (
