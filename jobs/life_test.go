@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,30 @@ func TestSecondNightWithAKeyIndexReadsOnlyWhatIsNew(t *testing.T) {
 	}
 	if read(first) == 0 || read(second) != 0 {
 		t.Errorf("%d files read in the first night, %d in the second; want none", read(first), read(second))
+	}
+}
+
+func TestSinceLeavesOutOnlyFilesProvablyOutsideAndSaysSo(t *testing.T) {
+	_, cfg := smallLake(t, "0s")
+	cfg.Targets = slices.DeleteFunc(cfg.Targets, func(t configs.Target) bool { return t.Table != ordersName })
+	cfg.Targets[0].Time = "order_ts"
+	all, err := open(t, cfg, jobs.Env{ReadOnly: true}).Run(t.Context(), jobs.RunOptions{DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := open(t, cfg, jobs.Env{}).Run(t.Context(), jobs.RunOptions{Since: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, whole := sum.Targets[0], all.Targets[0]
+	if got.Scan.Files == 0 || got.Scan.Files >= whole.Scan.Files || got.Scan.Erased == 0 {
+		t.Errorf("%d files read and %d rows erased since %s; without it %d files", got.Scan.Files, got.Scan.Erased, start.Format(time.DateOnly), whole.Scan.Files)
+	}
+	if !slices.ContainsFunc(got.Plan.Skipped, func(s warehouse.Skipped) bool { return s.Reason == "outside time range" && s.Files > 0 }) {
+		t.Errorf("skipped %v: what lies outside is not listed", got.Plan.Skipped)
+	}
+	if !slices.ContainsFunc(sum.ScopeExcluded, func(x manifests.Exclusion) bool { return x.Reason == "outside time range" && x.Count > 0 }) {
+		t.Error("the manifest does not list what lies outside as excluded")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/manifests"
+	"github.com/expunge/expunge/verifier"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -125,7 +126,7 @@ func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time) (*man
 		Policy: manifests.Policy{Controller: cfg.Policy.Controller, Environment: cfg.Policy.Environment,
 			LegalBasis: cfg.Policy.Basis, PolicyID: cfg.Policy.ID, Grace: cfg.Grace.String()},
 		Tool: manifests.Tool{Name: "expunge", Version: r.job.env.Version, BinarySHA256: r.job.env.BinarySHA256,
-			ConfigSHA256: r.frozen.Digest, Verifier: "arrow-go", Engine: cfg.Engine.Type, Platform: runtime.GOOS + "/" + runtime.GOARCH},
+			ConfigSHA256: r.frozen.Digest, Verifier: verifier.Library, VerifierVersion: verifier.Version(), Engine: cfg.Engine.Type, Platform: runtime.GOOS + "/" + runtime.GOARCH},
 		Scope:     manifests.Scope{Claim: claim, Since: optional(r.frozen.Since), Until: optional(r.frozen.Until)},
 		Incidents: manifests.Incidents{Resumes: p.resumes},
 		Limits:    manifests.Limits{Rows: int64(cfg.Limits.Rows), SharePPM: int64(cfg.Limits.Share), Files: int64(cfg.Limits.Files)},

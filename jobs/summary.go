@@ -31,8 +31,10 @@ type Summary struct {
 	Report       string            // path of its readable form
 	Verification *manifests.Verification
 	Residue      []manifests.Residue
-	Started      time.Time
-	Ended        time.Time
+	// ScopeExcluded is what the manifest lists as not covered.
+	ScopeExcluded []manifests.Exclusion
+	Started       time.Time
+	Ended         time.Time
 }
 
 // KeysetSummary sums up a loaded keyset.
@@ -175,6 +177,7 @@ func (r *Run) summary(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	s.Verification, s.Reasons, s.Residue = &m.Verification, m.Outcome.Reasons, m.Residue
+	s.ScopeExcluded = m.Scope.Excluded
 	if m.Outcome.Pending != nil {
 		s.PendingUntil = *m.Outcome.Pending
 	}
