@@ -281,23 +281,23 @@ func (r *Run) scan(ctx context.Context) error {
 }
 
 // openShards lists the shards of the plan that the journal does not mention.
+// It looks at the journal now: shards finish while the engine still lists.
 func (r *Run) openShards() iter.Seq2[Shard, error] {
+	var open []Shard
+	for _, pt := range r.progress.planned.Targets {
+		if _, done := r.progress.committed[pt.Slot]; done {
+			continue
+		}
+		for i, s := range pt.Shards {
+			if _, done := r.progress.shards[pt.Slot][i]; !done {
+				open = append(open, Shard{Target: pt.Name, Slot: pt.Slot, Gen: pt.Gen, Index: i, Tasks: s.Tasks, Rows: s.Rows, Bytes: s.Bytes})
+			}
+		}
+	}
 	return func(yield func(Shard, error) bool) {
-		for _, pt := range r.progress.planned.Targets {
-			if _, done := r.progress.committed[pt.Slot]; done {
-				continue
-			}
-			finished := map[int]bool{}
-			for i := range r.progress.shards[pt.Slot] {
-				finished[i] = true
-			}
-			for i, s := range pt.Shards {
-				if finished[i] {
-					continue
-				}
-				if !yield(Shard{Target: pt.Name, Slot: pt.Slot, Gen: pt.Gen, Index: i, Tasks: s.Tasks, Rows: s.Rows, Bytes: s.Bytes}, nil) {
-					return
-				}
+		for _, s := range open {
+			if !yield(s, nil) {
+				return
 			}
 		}
 	}

@@ -110,6 +110,10 @@ func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[
 	if err != nil {
 		return nil, nil, err
 	}
+	if tc.Action.Kind != configs.Delete {
+		// Never a row deleted that was to be redacted.
+		return nil, nil, fmt.Errorf("table %s: action %s is not supported by this version, only delete is: %w", name, tc.Action.Kind, ErrUsage)
+	}
 	sel, err := selection(tc, sets, w)
 	if err != nil {
 		return nil, nil, fmt.Errorf("table %s: %w", name, err)
