@@ -23,8 +23,7 @@ import (
 type badInput struct {
 	name  string
 	spoil func(t *testing.T, lake *demo.Lakehouse, cfg *configs.Job, env *jobs.Env)
-	want  error  // errors.Is
-	says  string // or: in the text
+	want  error // errors.Is
 	// partial: the run goes on for the other tables and the spoilt one, named here, is left as it was.
 	partial string
 }

@@ -202,7 +202,7 @@ func (r *Run) keysetFacts(m *manifests.Manifest) error {
 			}
 		}
 		if f := set.Filter(); f.Bits > 0 {
-			ks.Filter = &manifests.Filter{Kind: "split-block bloom", Bits: int64(f.Bits), Hashes: f.Hashes, DesignPPM: int64(f.DesignFP * 1e6)}
+			ks.Filter = &manifests.Filter{Kind: "split-block bloom", Bits: f.Bits, Hashes: f.Hashes, DesignPPM: int64(f.DesignFP * 1e6)}
 		}
 		m.Keysets = append(m.Keysets, ks)
 	}

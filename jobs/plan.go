@@ -47,12 +47,12 @@ func (r *Run) plan(ctx context.Context) (*planRecord, error) {
 // an approval signs.
 func (r *Run) planDigest(rec *planRecord) string {
 	h := sha256.New()
-	io.WriteString(h, "expunge plan v1\x00"+r.frozen.Digest+"\x00"+keysetsID(r.progress.keysets)+"\x00")
+	_, _ = io.WriteString(h, "expunge plan v1\x00"+r.frozen.Digest+"\x00"+keysetsID(r.progress.keysets)+"\x00")
 	for _, t := range rec.Targets {
 		d := t.Plan.Description
 		fmt.Fprintf(h, "%s\x00%s\x00%d\x00", t.Name, d.UUID, d.SnapshotID)
 		for _, s := range t.Shards {
-			io.WriteString(h, s.SHA256+"\x00")
+			_, _ = io.WriteString(h, s.SHA256+"\x00")
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))

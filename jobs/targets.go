@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apache/iceberg-go/table"
-
 	"github.com/expunge/expunge/configs"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/warehouse"
@@ -96,7 +94,7 @@ func (j *Job) openTarget(ctx context.Context, name string) (warehouse.Target, er
 	if err != nil {
 		return nil, err
 	}
-	return iceberg.Open(ctx, cat, table.Identifier(strings.Split(rest, ".")), store)
+	return iceberg.Open(ctx, cat, strings.Split(rest, "."), store)
 }
 
 // bindTarget opens a table and resolves its match columns. It returns an

@@ -162,7 +162,8 @@ func (d dec128) up(n int) (dec128, bool) {
 		return d, true
 	}
 	hi, lo, neg := d.abs()
-	for ok := true; n > 0; n -= 19 {
+	var ok bool
+	for ; n > 0; n -= 19 {
 		if hi, lo, ok = mulAdd128(hi, lo, pow10[min(n, 19)], 0); !ok {
 			return dec128{}, false
 		}

@@ -22,7 +22,7 @@ func TestFilterLayoutEqualsParquet(t *testing.T) {
 			theirs.Insert(h)
 		}
 		for i := range ours.blocks {
-			if ours.blocks[i] != [8]uint32(*(*[8]uint32)(unsafe.Pointer(&theirs[i]))) {
+			if ours.blocks[i] != *(*[8]uint32)(unsafe.Pointer(&theirs[i])) {
 				t.Fatalf("block %d differs", i)
 			}
 		}

@@ -155,7 +155,7 @@ func appendCase(dst, src []byte, to func(rune) rune) []byte {
 // appendDecoded appends the bytes that text stands for.
 func (c textCodec) appendDecoded(dst, text []byte) ([]byte, bool) {
 	var err error
-	out := dst
+	var out []byte
 	switch c {
 	case codecHex:
 		out, err = hex.AppendDecode(dst, text)

@@ -293,7 +293,7 @@ func TestSpoolReadsBackAtAnyOffset(t *testing.T) {
 	for _, at := range []int64{0, 1, 15, 16, 17, spoolMemory - 1, spoolMemory + 5, int64(len(body)) - 3} {
 		buf := make([]byte, 100)
 		n, err := s.ReadAt(buf, at)
-		if err != nil && err != io.EOF || !bytes.Equal(buf[:n], body[at:min(int(at)+100, len(body))]) {
+		if err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(buf[:n], body[at:min(int(at)+100, len(body))]) {
 			t.Fatalf("offset %d: %d bytes, %v", at, n, err)
 		}
 	}

@@ -133,7 +133,7 @@ func appendString(dst []byte, s string) []byte {
 			i += n
 			continue
 		}
-		switch {
+		switch { //nolint:staticcheck // the other cases are ranges
 		case c == '"' || c == '\\':
 			dst = append(dst, '\\', c)
 		case c == '\b':

@@ -37,7 +37,7 @@ func writeCrossing(t *testing.T, rows [][]pairElem) []byte {
 	var buf bytes.Buffer
 	w := file.NewParquetWriter(&buf, root, file.WithWriterProps(parquet.NewWriterProperties(
 		parquet.WithDataPageSize(100), parquet.WithBatchSize(7), parquet.WithDictionaryDefault(false), parquet.WithDataPageVersion(parquet.DataPageV1))))
-	g := w.AppendRowGroup()
+	g := w.AppendRowGroup() //nolint:staticcheck // a panic fails the test as well
 	for _, get := range []func(pairElem) int64{func(p pairElem) int64 { return p.a }, func(p pairElem) int64 { return p.b }} {
 		var vals []int64
 		var def, rl []int16

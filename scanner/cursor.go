@@ -3,6 +3,7 @@ package scanner
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 
 	"github.com/parquet-go/parquet-go/format"
@@ -35,7 +36,7 @@ func (c *cursor) close() { c.pages.Close() }
 func (c *cursor) nextPage() (bool, error) {
 	for {
 		p, err := c.pages.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			c.page = nil
 			return false, nil
 		}

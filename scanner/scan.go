@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/parquet-go/parquet-go/format"
@@ -138,7 +139,7 @@ func (s *singleScan) loadDictionary(dec *pq.Decoder) error {
 func (s *singleScan) pages(r *pq.PageReader, dec *pq.Decoder) error {
 	for {
 		p, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

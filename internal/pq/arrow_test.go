@@ -106,7 +106,7 @@ func writeArrow(t *testing.T, cols []*arrowColumn, codec arrowcompress.Compressi
 	w := file.NewParquetWriter(&buf, root, file.WithWriterProps(arrow.NewWriterProperties(props...)))
 	half := len(cols[0].data) / 2
 	for _, part := range [][2]int{{0, half}, {half, len(cols[0].data)}} {
-		g := w.AppendRowGroup()
+		g := w.AppendRowGroup() //nolint:staticcheck // a panic fails the test as well
 		for _, c := range cols {
 			cw, err := g.NextColumn()
 			if err != nil {

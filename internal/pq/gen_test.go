@@ -185,7 +185,7 @@ func writeParquetGo(t testing.TB, cols []*column, codec compress.Codec, options 
 	t.Helper()
 	root := parquet.Group{}
 	for _, c := range cols {
-		var n parquet.Node = parquet.Encoded(c.leafType(), c.enc)
+		n := parquet.Encoded(c.leafType(), c.enc)
 		if codec != nil {
 			n = parquet.Compressed(n, codec)
 		}

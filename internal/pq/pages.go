@@ -2,6 +2,7 @@ package pq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -111,7 +112,7 @@ func (c *Chunk) Dictionary(ctx context.Context) (*Page, error) {
 	}
 	r := &PageReader{ctx: ctx, chunk: c, o: ReadOptions{Window: 1 << 30}, pos: c.Start, limit: c.Meta.DataPageOffset}
 	p, err := r.Next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil, nil
 	}
 	if err == nil && p.Header.Type != format.DictionaryPage {

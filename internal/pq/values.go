@@ -5,7 +5,6 @@ import (
 	"math"
 
 	"github.com/parquet-go/bitpack/unsafecast"
-	"github.com/parquet-go/parquet-go/encoding/bytestreamsplit"
 	"github.com/parquet-go/parquet-go/format"
 )
 
@@ -282,8 +281,6 @@ func largest(index []uint32) uint32 {
 	}
 	return max(a, b, c, d)
 }
-
-var splitEncoding bytestreamsplit.Encoding
 
 // streamSplit: Encodings.md, "Byte Stream Split".
 func (v *Values) streamSplit(src []byte) error {

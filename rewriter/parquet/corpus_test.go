@@ -54,7 +54,7 @@ var arrowSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "matrix", Type: arrow.ListOf(arrow.ListOf(arrow.PrimitiveTypes.Int32)), Nullable: true},
 }, nil)
 
-func arrowRecord(r *rand.Rand, n int) arrow.Record {
+func arrowRecord(r *rand.Rand, n int) arrow.RecordBatch {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, arrowSchema)
 	defer b.Release()
 	null := func() bool { return r.IntN(5) == 0 }
@@ -85,7 +85,7 @@ func arrowRecord(r *rand.Rand, n int) arrow.Record {
 			appendList(r, v.(*array.ListBuilder), func(v array.Builder) { v.(*array.Int32Builder).Append(r.Int32N(9)) })
 		})
 	}
-	return b.NewRecord()
+	return b.NewRecordBatch()
 }
 
 func appendOr(null bool, b array.Builder, value func()) {

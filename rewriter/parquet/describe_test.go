@@ -55,7 +55,6 @@ type describer struct {
 	column                   *format.ColumnIndex
 	compressed, uncompressed int64
 	entries, nulls, dataSize int64
-	rows                     int64
 	rep, def                 []int64
 	bounds                   bounds
 	encodings                map[format.PageEncodingStats]int32

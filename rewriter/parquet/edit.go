@@ -44,17 +44,6 @@ func (e *editList) put(literal []byte, n int) {
 	e.ops = append(e.ops, op{to: n, literal: literal})
 }
 
-// gone are the source values of n that are not kept.
-func (e *editList) gone(n int) []span {
-	var kept []span
-	for _, o := range e.ops {
-		if o.literal == nil {
-			kept = append(kept, span{o.from, o.to})
-		}
-	}
-	return invert(kept, n)
-}
-
 // levels are a page's decoded levels; nil where the maximum is 0.
 type levels struct {
 	rep, def []uint8

@@ -298,7 +298,7 @@ func (e *engine) emitBloom(g *groupJob, i int, meta *thriftpatch.Struct) error {
 		b, err := src.Bloom()
 		if err != nil || b == nil {
 			meta.Delete(metaBloomOffset, metaBloomLength) // of an unknown kind, or none
-			return nil
+			return nil                                    //nolint:nilerr // a filter that cannot be read is dropped, which is safe
 		}
 		if err := e.sink.copyRange(src.Meta.BloomFilterOffset, int64(len(b.Raw))); err != nil {
 			return err
