@@ -123,7 +123,7 @@ func TestSigningKeyNeverPrints(t *testing.T) {
 		fmt.Fprintf(&b, "%v %+v %#v %s %q %x %d\n", v, v, v, v, v, v, v)
 	}
 	seed := hex.EncodeToString(k.private.Seed())
-	decimal := strings.Trim(fmt.Sprint([]byte(k.private.Seed())), "[]")
+	decimal := strings.Trim(fmt.Sprint(k.private.Seed()), "[]") //nolint:staticcheck // the decimal form is meant
 	for _, form := range []string{decimal, seed, strings.ToUpper(seed), base64.StdEncoding.EncodeToString(k.private.Seed()), string(pem)} {
 		if strings.Contains(b.String(), form) {
 			t.Errorf("the private key was printed: %s", b.String())

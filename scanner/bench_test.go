@@ -5,6 +5,7 @@ package scanner_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -200,7 +201,7 @@ func scanParquetGo(b *testing.B, file []byte, column int, probe func(parquet.Pag
 			pages := c.Pages()
 			for {
 				p, err := pages.ReadPage()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {

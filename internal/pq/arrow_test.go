@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -234,7 +235,7 @@ func continuing(t *testing.T, b []byte) (n int) {
 		var d pq.PageData
 		for {
 			p, err := pages.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err == nil {

@@ -3,6 +3,7 @@ package pq_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -88,7 +89,7 @@ func benchPQ(b *testing.B, file []byte, dec *pq.Decoder, d *pq.PageData) {
 	dec.Reset(c)
 	for {
 		p, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err == nil && p.Header.Type == format.DictionaryPage {
@@ -114,7 +115,7 @@ func benchParquetGo(b *testing.B, file []byte) {
 	defer pages.Close()
 	for {
 		p, err := pages.ReadPage()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package pq_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"os"
@@ -74,7 +75,7 @@ func readParquetGo(t *testing.T, b []byte) [][][]triple {
 			pages := chunk.Pages()
 			for {
 				p, err := pages.ReadPage()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {

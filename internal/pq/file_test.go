@@ -136,7 +136,7 @@ func TestPagesAreTheChunkByteForByte(t *testing.T) {
 			pages := c.Pages(context.Background(), pq.ReadOptions{Window: 100})
 			for {
 				p, err := pages.Next()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {

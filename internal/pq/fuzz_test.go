@@ -90,7 +90,7 @@ func decodeChunk(ctx context.Context, c *pq.Chunk, o pq.ReadOptions) error {
 	var d pq.PageData
 	for {
 		p, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -262,7 +263,7 @@ func readChunk(ctx context.Context, c *pq.Chunk, o pq.ReadOptions, rows [][]trip
 	var d pq.PageData
 	for {
 		p, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return rows, nil
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -67,7 +68,7 @@ func (t *Table) equalityGroup(ctx context.Context, task warehouse.Task, data *co
 	err = t.withEquality(ctx, set, fields, files, task.File.DataSequence, func(tuples map[string]int64) error {
 		return mark(func(tuple []byte) bool { return tuples[string(tuple)] > task.File.DataSequence })
 	})
-	if err == errTooLarge {
+	if errors.Is(err, errTooLarge) {
 		return t.equalityChunks(ctx, fields, files, mark)
 	}
 	return err
