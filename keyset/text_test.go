@@ -229,7 +229,7 @@ func FuzzNDJSON(f *testing.F) {
 			t.Fatalf("read what encoding/json refuses: %v", err)
 		}
 		if bad != nil {
-			if bad.reason == errJSON && err == nil && m != nil {
+			if errors.Is(bad.reason, errJSON) && err == nil && m != nil {
 				t.Fatal("refused what encoding/json reads")
 			}
 			return
