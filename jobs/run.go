@@ -87,7 +87,7 @@ func (j *Job) newRun(ctx context.Context, o RunOptions) (*Run, error) {
 	}
 	r.frozen = &frozenJob{Job: j.cfg.Freeze(), Digest: digest,
 		Since: o.Since, Until: o.Until, KeysFrom: o.KeysFrom, Started: now}
-	if err := writeJSON(ctx, st, fileJob, r.frozen); err != nil {
+	if err := st.WriteJSON(ctx, fileJob, r.frozen); err != nil {
 		return nil, fmt.Errorf("freeze job: %w", err)
 	}
 	if err := r.note(ctx, evCreated, "", nil); err != nil {
@@ -106,7 +106,7 @@ func (j *Job) openRun(ctx context.Context, id string) (*Run, error) {
 		return nil, fmt.Errorf("open run: %w", err)
 	}
 	r := &Run{job: j, st: st, resumed: true, frozen: &frozenJob{}}
-	if err := readJSON(ctx, st, fileJob, r.frozen); err != nil {
+	if err := st.ReadJSON(ctx, fileJob, r.frozen); err != nil {
 		return nil, fmt.Errorf("read frozen job: %w", err)
 	}
 	r.opts = RunOptions{Since: r.frozen.Since, Until: r.frozen.Until, KeysFrom: r.frozen.KeysFrom}
@@ -135,7 +135,7 @@ func FrozenJob(ctx context.Context, s *state.State, runID string) (*configs.Job,
 		return nil, fmt.Errorf("open run: %w", err)
 	}
 	var f frozenJob
-	if err := readJSON(ctx, st, fileJob, &f); err != nil {
+	if err := st.ReadJSON(ctx, fileJob, &f); err != nil {
 		return nil, fmt.Errorf("read frozen job: %w", err)
 	}
 	return f.Job.Thaw()
@@ -276,25 +276,4 @@ func (r *Run) watch(ctx context.Context) (context.Context, context.CancelFunc) {
 		cancel(context.Canceled)
 		<-finished
 	}
-}
-
-func writeJSON(ctx context.Context, st *state.Run, name string, v any) error {
-	out, err := st.Replace(ctx, name)
-	if err != nil {
-		return err
-	}
-	if err := json.NewEncoder(out).Encode(v); err != nil {
-		out.Close()
-		return err
-	}
-	return out.Close()
-}
-
-func readJSON(ctx context.Context, st *state.Run, name string, v any) error {
-	in, err := st.Open(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	return json.NewDecoder(in).Decode(v)
 }
