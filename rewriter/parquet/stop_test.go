@@ -59,15 +59,15 @@ func TestStoppingAnywhereEndsCleanly(t *testing.T) {
 	}
 }
 
-// failingReader fails beyond its first reads.
+// failingReader fails beyond its first reads, whichever goroutine makes them.
 type failingReader struct {
 	io.ReaderAt
-	left int
+	left atomic.Int64
 	err  error
 }
 
 func (r *failingReader) ReadAt(b []byte, off int64) (int, error) {
-	if r.left--; r.left < 0 {
+	if r.left.Add(-1) < 0 {
 		return 0, r.err
 	}
 	return r.ReaderAt.ReadAt(b, off)
@@ -79,7 +79,8 @@ func TestReadErrorsAreNotCorruption(t *testing.T) {
 	lost := errors.New("connection reset")
 	e := rewriter.Edit{Erase: bitmap(1, 100, 199)}
 	for n := range 200 {
-		r := &failingReader{bytes.NewReader(s.data), n, lost}
+		r := &failingReader{ReaderAt: bytes.NewReader(s.data), err: lost}
+		r.left.Store(int64(n))
 		_, err := RewriteTo(t.Context(), Input{r, int64(len(s.data))}, Output{Writer: io.Discard}, e, rewriter.Options{})
 		if err == nil {
 			return // more reads than it takes
