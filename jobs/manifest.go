@@ -57,7 +57,7 @@ func (r *Run) writeManifest(ctx context.Context, kind manifests.Kind, end time.T
 	if err != nil {
 		return nil, fmt.Errorf("read own manifest: %w", err)
 	}
-	if err := r.writeReport(ctx, id, m); err != nil {
+	if err := r.writeReport(ctx, id, envelope, m); err != nil {
 		return nil, err
 	}
 	return m, r.note(ctx, evManifest, string(kind), manifestRecord{ID: id, Kind: string(kind),
@@ -73,10 +73,23 @@ func (r *Run) countManifests(kind string) (n int) {
 	return n
 }
 
-func (r *Run) writeReport(ctx context.Context, id string, m *manifests.Manifest) error {
+func (r *Run) writeReport(ctx context.Context, id string, envelope []byte, m *manifests.Manifest) error {
+	report := manifests.Report{Manifest: m, Digest: manifests.Digest(envelope)}
+	side, err := r.job.stateStore.Open(ctx, r.job.statePath("manifests", manifests.SidecarName(id)))
+	if err != nil {
+		return fmt.Errorf("open evidence: %w", err)
+	}
+	defer side.Close()
+	reader, err := manifests.OpenSidecar(side, side.Info().Size)
+	if err != nil {
+		return err
+	}
+	if report.Breakdown, err = reader.Breakdown(); err != nil {
+		return err
+	}
 	var html strings.Builder
-	if err := manifests.HTML(&html, m, nil); err != nil {
-		return fmt.Errorf("render report: %w", err)
+	if err := report.HTML(&html); err != nil {
+		return err
 	}
 	where := r.job.statePath("manifests", id+".html")
 	if err := storage.WriteAll(ctx, r.job.stateStore, where, []byte(html.String()), storage.CreateOptions{ContentType: "text/html; charset=utf-8"}); err != nil {

@@ -29,6 +29,7 @@ type Backend struct {
 	Verify         func(ctx context.Context, e Env, r VerifyRequest) (*VerifyResponse, error)
 	ManifestShow   func(ctx context.Context, e Env, r ManifestRequest) (*ManifestResponse, error)
 	ManifestVerify func(ctx context.Context, e Env, r ManifestRequest) (*ManifestResponse, error)
+	ManifestReport func(ctx context.Context, e Env, r ReportRequest) (*ReportResponse, error)
 	Demo           func(ctx context.Context, e Env, r DemoRequest) (*RunResponse, error)
 	Keygen         func(ctx context.Context, e Env, r KeygenRequest) (*KeygenResponse, error)
 	FileErase      func(ctx context.Context, e Env, r FileRequest) (*FileResponse, error)
@@ -414,6 +415,22 @@ type ManifestResponse struct {
 	Checks   []Check         `json:"-"`
 	Text     string          `json:"-"` // readable form
 	Body     json.RawMessage `json:"predicate,omitempty"`
+}
+
+// ReportRequest renders a manifest as one HTML file.
+type ReportRequest struct {
+	ManifestRequest
+	Output string // "" = the manifest's id with .html, in the current folder
+}
+
+// ReportResponse names the report, and what checking the manifest showed.
+type ReportResponse struct {
+	Manifest string  `json:"manifest"`
+	RunID    string  `json:"run_id"`
+	Outcome  string  `json:"outcome"`
+	Report   string  `json:"report"`
+	Valid    *bool   `json:"valid,omitempty"` // nil: not checked
+	Checks   []Check `json:"-"`               // printed one a line
 }
 
 // DemoRequest makes an embedded lakehouse and runs the nightly job on it.

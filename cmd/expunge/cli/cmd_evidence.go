@@ -91,7 +91,7 @@ func (a *app) manifest() *cobra.Command {
 DSSE envelope, with a sidecar of evidence for every file, in an append-only log.`,
 		Example: "  expunge manifest show last\n  expunge manifest verify run.intoto.jsonl --key run.pub",
 	}
-	c.AddCommand(a.manifestShow(), a.manifestVerify())
+	c.AddCommand(a.manifestShow(), a.manifestVerify(), a.manifestReport())
 	return c
 }
 
@@ -151,6 +151,39 @@ reads the files that the manifest names again and compares digests and absence.`
 	f.StringSliceVar(&req.PublicKeys, "key", nil, "public key file to trust; may be repeated")
 	f.StringVar(&req.Trust, "trust", "", "trust file: keys with their validity")
 	f.BoolVar(&req.AgainstData, "against-data", false, "read the files again and compare")
+	return c
+}
+
+func (a *app) manifestReport() *cobra.Command {
+	var (
+		b   bucket
+		req ReportRequest
+	)
+	c := &cobra.Command{
+		Use:   "report FILE | RUN",
+		Short: "Write a manifest as one HTML file for people",
+		Long: `Writes one self-contained HTML file: the outcome first, what was covered and what
+was not, the clock, tables and objects, pictures, verification, what is still stored,
+and how to check all of it. It loads nothing, runs nothing and prints well.
+
+The manifest is checked first, as expunge manifest verify does, and the report says
+what held. A file without --key or --trust is not checked, and the report says that.
+Exit code 4 means that a check failed; the report is written all the same.`,
+		Example: "  expunge manifest report last\n  expunge manifest report run.intoto.jsonl --key run.pub -o report.html",
+		Args:    manifestArg,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			req.Manifest = args[0]
+			if req.State, err = b.state(); err != nil {
+				return a.conclude(cmd, nil, err)
+			}
+			return call(a, cmd, a.backend.ManifestReport, req)
+		},
+	}
+	b.flags(c)
+	f := c.Flags()
+	f.StringVarP(&req.Output, "output", "o", "", "file to write (default: the manifest's id with .html, in the current folder)")
+	f.StringSliceVar(&req.PublicKeys, "key", nil, "public key file to trust; may be repeated")
+	f.StringVar(&req.Trust, "trust", "", "trust file: keys with their validity")
 	return c
 }
 

@@ -156,6 +156,13 @@ func (r *ManifestResponse) exitCode() int {
 	return ExitOK
 }
 
+func (r *ReportResponse) exitCode() int {
+	if r.Valid != nil && !*r.Valid {
+		return ExitVerify
+	}
+	return ExitOK
+}
+
 // exitCode makes expunge file check fail when a key is still stored.
 func (r *FileResponse) exitCode() int {
 	if r.Found > 0 {

@@ -26,6 +26,7 @@ func (r *RunsResponse) lines() iter.Seq2[string, any]     { return each("run", r
 func (r *PurgeResponse) lines() iter.Seq2[string, any]    { return each("purge", r.Runs) }
 func (r *RestoreResponse) lines() iter.Seq2[string, any]  { return each("target", r.Tables) }
 func (r *ManifestResponse) lines() iter.Seq2[string, any] { return each("check", r.Checks) }
+func (r *ReportResponse) lines() iter.Seq2[string, any]   { return each("check", r.Checks) }
 func (r *FileResponse) lines() iter.Seq2[string, any]     { return each("section", r.Sections) }
 
 func (r *InitResponse) text(p *printer) {
@@ -323,6 +324,22 @@ func (r *VerifyResponse) text(p *printer) {
 		p.line("")
 	}
 	p.verification(&r.Verification)
+}
+
+func (r *ReportResponse) text(p *printer) {
+	for _, c := range r.Checks {
+		if !c.OK {
+			p.field("FAILED", "%s: %s", c.What, c.Detail)
+		}
+	}
+	switch {
+	case r.Valid == nil:
+		p.field("Checked", "nothing: name whom you trust with --key or --trust")
+	case *r.Valid:
+		p.field("Checked", "%s held", count(int64(len(r.Checks)), "check"))
+	}
+	p.field("Outcome", "%s", r.Outcome)
+	p.field("Report", "%s", r.Report)
 }
 
 func (r *ManifestResponse) text(p *printer) {
