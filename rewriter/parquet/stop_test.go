@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	arrowparquet "github.com/apache/arrow-go/v18/parquet"
