@@ -83,6 +83,15 @@ interop: ## Other engines and servers: PyIceberg, Spark, DuckDB, Nessie, Postgre
 bench: ## Benchmarks of this machine's Go code
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
 
+# ONLY='^zstd' measures some cases, ROUNDS=5 more often; the report always shows the last result of each.
+ONLY   ?=
+ROUNDS ?= 3
+.PHONY: bench-parquet
+bench-parquet: build ## Parquet beside cp and DuckDB: docs/benchmarks.md (12 GB of disk, Python)
+	[ -x $(CACHE)/interop/venv/bin/python ] || interop/setup.sh
+	$(GO) build -o $(BIN)/bench-parquet ./bench/parquet
+	$(BIN)/bench-parquet -only '$(ONLY)' -rounds $(ROUNDS)
+
 .PHONY: ci
 ci: ## What CI runs
 	.ci/run

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A report is written between marks, so that the page around it can be edited.
+const (
+	markStart = "<!-- bench-parquet: from here on written by make bench-parquet -->"
+	markEnd   = "<!-- bench-parquet: end -->"
+)
+
+func writeReport(o options, all *results) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nMeasured on %s.\n\n", markStart, all.Machine)
+	rewriteTable(&b, all)
+	scanTable(&b, all)
+	costTable(&b, all)
+	sizeTable(&b, all)
+	fmt.Fprintf(&b, "%s\n", markEnd)
+	if err := writePictures(o.images, all); err != nil {
+		return err
+	}
+	return splice(o.report, b.String())
+}
+
+// splice replaces what stands between the marks, or appends.
+func splice(path, part string) error {
+	page, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	before, rest, found := strings.Cut(string(page), markStart)
+	after := ""
+	if found {
+		_, after, _ = strings.Cut(rest, markEnd+"\n")
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(before+part+after), 0o644)
+}
+
+func rewriteTable(b *strings.Builder, all *results) {
+	fmt.Fprint(b, "| case | pages touched | cp, s | rewrite, s / CPU-s / MB of memory | with keys and scan, s / CPU-s | DuckDB best (default), CPU-s | × cp | DuckDB best ÷ rewrite, wall / CPU | goal | reached |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, r := range all.of(kindRewrite) {
+		fmt.Fprintf(b, "| %s | %.1f %% | %.2f | %.2f / %.2f / %.0f | %.2f / %.2f | %.1f (%s) | %.1f | %.1f / %.1f | %s | %s |\n",
+			r.Title, r.share(), r.mid(peerCp, wall), r.mid(peerOurs, wall), r.mid(peerOurs, cpu), r.mid(peerOurs, rss)/(1<<20),
+			r.mid(peerCommand, wall), r.mid(peerCommand, cpu), r.mid(peerBest, cpu), orDash(r.mid(peerDuck, cpu)),
+			r.ratio(peerOurs, peerCp, wall), r.ratio(peerBest, peerOurs, wall), r.ratio(peerBest, peerOurs, cpu), r.Goal, r.verdict())
+	}
+	fmt.Fprintln(b)
+}
+
+func orDash(v float64) string {
+	if v == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f", v)
+}
+
+// String is the goal in words.
+func (g goal) String() string {
+	var s []string
+	add := func(v float64, text string) {
+		if v != 0 {
+			s = append(s, fmt.Sprintf(text, v))
+		}
+	}
+	add(g.MaxCp, "≤ %g × cp")
+	add(g.Wall, "≥ %g × wall")
+	add(g.CPU, "≥ %g × CPU")
+	add(g.Growth, "growth ≤ %g %%")
+	add(g.Share, "≤ %g %% of the key column")
+	return strings.Join(s, ", ")
+}
+
+// verdict says which of the goals were missed.
+func (r *result) verdict() string {
+	var missed []string
+	check := func(ok bool, text string, v float64) {
+		if !ok {
+			missed = append(missed, fmt.Sprintf(text, v))
+		}
+	}
+	g := r.Goal
+	if g.MaxCp > 0 {
+		v := r.ratio(peerOurs, peerCp, wall)
+		check(v <= g.MaxCp, "%.1f × cp", v)
+	}
+	if g.Wall > 0 {
+		v := r.ratio(peerBest, peerOurs, wall)
+		check(v >= g.Wall, "%.1f × wall", v)
+	}
+	if g.CPU > 0 {
+		v := r.ratio(peerBest, peerOurs, cpu)
+		check(v >= g.CPU, "%.2f × CPU", v)
+	}
+	if g.Growth > 0 {
+		check(r.growth() <= g.Growth, "growth %.1f %%", r.growth())
+	}
+	if g.Share > 0 {
+		check(r.keyShare() <= g.Share, "%.1f %%", r.keyShare())
+	}
+	if len(missed) > 0 {
+		return "no: " + strings.Join(missed, ", ")
+	}
+	return "yes"
+}
+
+// growth is by how many percent the output is larger than the input.
+func (r *result) growth() float64 {
+	return 100 * (float64(r.Sizes[peerOurs])/float64(max(1, r.Source)) - 1)
+}
+
+// keyShare is how many percent of the key column a scan read.
+func (r *result) keyShare() float64 {
+	return 100 * float64(r.Scanned.Key) / float64(max(1, r.Scanned.Column))
+}
+
+func scanTable(b *strings.Builder, all *results) {
+	fmt.Fprint(b, "| scan | M rows/CPU-s | DuckDB semi-join | ratio | share of the key column read | goal | reached |\n|---|---|---|---|---|---|---|\n")
+	for _, k := range []kind{kindScan, kindPruned} {
+		for _, r := range all.of(k) {
+			m := float64(r.Rows) / 1e6
+			fmt.Fprintf(b, "| %s | %.1f | %.1f | %.2f | %.2f %% | %s | %s |\n", r.Title, m/r.mid(peerOurs, cpu), m/r.mid(peerBest, cpu),
+				r.ratio(peerBest, peerOurs, cpu), r.keyShare(), r.Goal, r.verdict())
+		}
+	}
+	fmt.Fprintln(b)
+}
+
+func costTable(b *strings.Builder, all *results) {
+	fmt.Fprint(b, "| what it costs | without, CPU-s | with, CPU-s | more |\n|---|---|---|---|\n")
+	for _, r := range all.of(kindCost) {
+		fmt.Fprintf(b, "| %s | %.2f | %.2f | %+.0f %% |\n", r.Title, r.mid(peerWithout, cpu), r.mid(peerOurs, cpu), 100*(r.ratio(peerOurs, peerWithout, cpu)-1))
+	}
+	fmt.Fprintln(b)
+}
+
+func sizeTable(b *strings.Builder, all *results) {
+	fmt.Fprint(b, "| file, MB | cp, s | one row, s / CPU-s / MB of memory | a fifth of the pages, s / CPU-s / MB of memory |\n|---|---|---|---|\n")
+	for _, r := range all.of(kindSize) {
+		fmt.Fprintf(b, "| %.0f | %.2f | %s | %s |\n", float64(r.Source)/1e6, r.mid(peerCp, wall), r.three(peerOne), r.three(peerShare))
+	}
+	fmt.Fprint(b, "\n![Cost against the share of touched pages](img/bench-share.svg)\n\n![Cost against the file's size](img/bench-size.svg)\n\n")
+}
+
+func (r *result) three(peer string) string {
+	return fmt.Sprintf("%.2f / %.2f / %.0f", r.mid(peer, wall), r.mid(peer, cpu), r.mid(peer, rss)/(1<<20))
+}
