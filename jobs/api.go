@@ -82,6 +82,9 @@ func (j *Job) Run(ctx context.Context, o RunOptions) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := j.SealDue(ctx); err != nil {
+		return nil, err
+	}
 	if resumed != nil {
 		same, err := r.sameKeys(ctx)
 		if err != nil || same {

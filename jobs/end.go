@@ -34,6 +34,9 @@ func (r *Run) endManifest(ctx context.Context) error {
 	if r.progress.closed {
 		return r.verdict()
 	}
+	if err := r.noteRequests(ctx); err != nil {
+		return err
+	}
 	if _, err := r.writeManifest(ctx, manifests.KindRun, r.progress.ended.Time); err != nil {
 		return err
 	}

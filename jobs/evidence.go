@@ -85,7 +85,7 @@ func (e *recorder) file(target string, res warehouse.Result, keyed, verified boo
 	rec := manifests.Record{
 		Kind: manifests.RecordFile, Target: target, Path: e.path(f.Path, keyed), Keyed: keyed,
 		Status: string(res.Status), Method: res.Method, Reason: res.Reason, Format: f.Format,
-		SizeBefore: f.Size, ETag: f.ETag, RowsIn: res.RowsIn, RowsOut: res.RowsOut,
+		SizeBefore: f.Size, ETag: f.ETag, Version: f.Version, RowsIn: res.RowsIn, RowsOut: res.RowsOut,
 		RowsErased: res.Erased, RowsDeleted: res.AlreadyDeleted,
 		BytesRead: res.BytesRead, BytesCopied: res.BytesCopied, BytesEncoded: res.BytesEncoded, Rewriter: res.Rewriter,
 	}

@@ -19,6 +19,9 @@ type ScanResult struct {
 	PerMatch  []int64
 	Method    string
 	BytesRead int64
+	// Keys are the numbers (keyset.Set.Number) of the keys that were found, by
+	// match: what requests and certificates are answered from.
+	Keys []*roaring64.Bitmap
 }
 
 // Format scans and rewrites the files of one format. Implementations must be
@@ -34,11 +37,11 @@ type Format interface {
 type parquetFormat struct{}
 
 func (parquetFormat) Scan(ctx context.Context, src storage.Object, m []warehouse.BoundMatch) (*ScanResult, error) {
-	res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(m)})
+	res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(m), Options: scanner.Options{Keys: true}})
 	if err != nil {
 		return nil, err
 	}
-	return &ScanResult{Rows: res.Rows, Hits: res.Hits, PerMatch: res.PerMatch, Method: string(res.Method), BytesRead: res.BytesRead}, nil
+	return &ScanResult{Rows: res.Rows, Hits: res.Hits, PerMatch: res.PerMatch, Method: string(res.Method), BytesRead: res.BytesRead, Keys: res.Keys}, nil
 }
 
 func (parquetFormat) Rewrite(ctx context.Context, src storage.Object, dst storage.Writer, e rewriter.Edit, o rewriter.Options) (*rewriter.Result, error) {

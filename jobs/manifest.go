@@ -31,37 +31,45 @@ func (r *Run) writeManifest(ctx context.Context, kind manifests.Kind, end time.T
 	if n := r.countManifests(string(kind)); n > 0 {
 		id += "-" + strconv.Itoa(n+1)
 	}
-	where := r.job.statePath("manifests", manifests.EnvelopeName(id))
-	log, signers, err := r.job.log(ctx)
+	m, rec, err := r.job.publish(ctx, id, kind, func(log *manifests.Log, signers []manifests.Signer) ([]byte, error) {
+		return r.signManifest(ctx, id, kind, end, log, signers)
+	})
 	if err != nil {
 		return nil, err
 	}
-	envelope, err := storage.ReadAll(ctx, r.job.stateStore, where)
+	return m, r.note(ctx, evManifest, string(kind), rec)
+}
+
+// publish signs, stores and logs a manifest, and writes its report. What is
+// there already is kept, so that it can be repeated after a crash.
+func (j *Job) publish(ctx context.Context, id string, kind manifests.Kind, sign func(*manifests.Log, []manifests.Signer) ([]byte, error)) (*manifests.Manifest, manifestRecord, error) {
+	rec := manifestRecord{ID: id, Kind: string(kind), Path: j.statePath("manifests", manifests.EnvelopeName(id))}
+	log, signers, err := j.log(ctx)
+	if err != nil {
+		return nil, rec, err
+	}
+	envelope, err := storage.ReadAll(ctx, j.stateStore, rec.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		envelope, err = r.signManifest(ctx, id, kind, end, log, signers)
-		if err == nil {
-			err = storage.WriteAll(ctx, r.job.stateStore, where, envelope, storage.CreateOptions{IfNotExists: true})
+		if envelope, err = sign(log, signers); err == nil {
+			err = storage.WriteAll(ctx, j.stateStore, rec.Path, envelope, storage.CreateOptions{IfNotExists: true})
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write manifest: %w", err)
+		return nil, rec, fmt.Errorf("write manifest: %w", err)
 	}
 	proof, err := log.Append(ctx, envelope)
 	if err != nil {
-		return nil, fmt.Errorf("append manifest to the log: %w", err)
+		return nil, rec, fmt.Errorf("append manifest to the log: %w", err)
 	}
-	if err := storage.WriteAll(ctx, r.job.stateStore, r.job.statePath("manifests", manifests.ProofName(id)), proof, storage.CreateOptions{}); err != nil {
-		return nil, fmt.Errorf("write log proof: %w", err)
+	if err := storage.WriteAll(ctx, j.stateStore, j.statePath("manifests", manifests.ProofName(id)), proof, storage.CreateOptions{}); err != nil {
+		return nil, rec, fmt.Errorf("write log proof: %w", err)
 	}
 	m, err := manifests.Read(envelope)
 	if err != nil {
-		return nil, fmt.Errorf("read own manifest: %w", err)
+		return nil, rec, fmt.Errorf("read own manifest: %w", err)
 	}
-	if err := r.writeReport(ctx, id, envelope, m); err != nil {
-		return nil, err
-	}
-	return m, r.note(ctx, evManifest, string(kind), manifestRecord{ID: id, Kind: string(kind),
-		SHA256: manifests.Digest(envelope), Outcome: string(m.Outcome.Result), Path: where})
+	rec.SHA256, rec.Outcome = manifests.Digest(envelope), string(m.Outcome.Result)
+	return m, rec, j.writeReport(ctx, id, envelope, m)
 }
 
 func (r *Run) countManifests(kind string) (n int) {
@@ -73,26 +81,28 @@ func (r *Run) countManifests(kind string) (n int) {
 	return n
 }
 
-func (r *Run) writeReport(ctx context.Context, id string, envelope []byte, m *manifests.Manifest) error {
+func (j *Job) writeReport(ctx context.Context, id string, envelope []byte, m *manifests.Manifest) error {
 	report := manifests.Report{Manifest: m, Digest: manifests.Digest(envelope)}
-	side, err := r.job.stateStore.Open(ctx, r.job.statePath("manifests", manifests.SidecarName(id)))
-	if err != nil {
-		return fmt.Errorf("open evidence: %w", err)
-	}
-	defer side.Close()
-	reader, err := manifests.OpenSidecar(side, side.Info().Size)
-	if err != nil {
-		return err
-	}
-	if report.Breakdown, err = reader.Breakdown(); err != nil {
-		return err
+	if m.Evidence.SHA256 != "" {
+		side, err := j.stateStore.Open(ctx, j.statePath("manifests", manifests.SidecarName(id)))
+		if err != nil {
+			return fmt.Errorf("open evidence: %w", err)
+		}
+		defer side.Close()
+		reader, err := manifests.OpenSidecar(side, side.Info().Size)
+		if err != nil {
+			return err
+		}
+		if report.Breakdown, err = reader.Breakdown(); err != nil {
+			return err
+		}
 	}
 	var html strings.Builder
 	if err := report.HTML(&html); err != nil {
 		return err
 	}
-	where := r.job.statePath("manifests", id+".html")
-	if err := storage.WriteAll(ctx, r.job.stateStore, where, []byte(html.String()), storage.CreateOptions{ContentType: "text/html; charset=utf-8"}); err != nil {
+	where := j.statePath("manifests", id+".html")
+	if err := storage.WriteAll(ctx, j.stateStore, where, []byte(html.String()), storage.CreateOptions{ContentType: "text/html; charset=utf-8"}); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
@@ -131,20 +141,27 @@ func actors(signers []manifests.Signer, at time.Time) []manifests.Actor {
 	return out
 }
 
+// head is what every manifest of the job begins with.
+func (j *Job) head(id, run string, kind manifests.Kind, digest string) *manifests.Manifest {
+	p := j.cfg.Policy
+	return &manifests.Manifest{
+		SchemaVersion: manifests.SchemaVersion, ID: id, RunID: run, Kind: kind, Job: j.cfg.Name,
+		Policy: manifests.Policy{Controller: p.Controller, Environment: p.Environment, LegalBasis: p.Basis, PolicyID: p.ID, Grace: j.cfg.Grace.String()},
+		Tool: manifests.Tool{Name: "expunge", Version: j.env.Version, BinarySHA256: j.env.BinarySHA256, ConfigSHA256: digest,
+			Verifier: verifier.Library, VerifierVersion: verifier.Version(), Engine: j.cfg.Engine.Type, Platform: runtime.GOOS + "/" + runtime.GOARCH},
+		Scope:        manifests.Scope{Claim: claim},
+		Verification: manifests.Verification{Mode: "none"},
+	}
+}
+
 // buildManifest states the facts of the journal. It reads no clock.
 func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time) (*manifests.Manifest, error) {
 	p, cfg := &r.progress, r.job.cfg
-	m := &manifests.Manifest{
-		SchemaVersion: manifests.SchemaVersion, ID: id, RunID: r.ID(), Kind: kind, Job: cfg.Name,
-		Policy: manifests.Policy{Controller: cfg.Policy.Controller, Environment: cfg.Policy.Environment,
-			LegalBasis: cfg.Policy.Basis, PolicyID: cfg.Policy.ID, Grace: cfg.Grace.String()},
-		Tool: manifests.Tool{Name: "expunge", Version: r.job.env.Version, BinarySHA256: r.job.env.BinarySHA256,
-			ConfigSHA256: r.frozen.Digest, Verifier: verifier.Library, VerifierVersion: verifier.Version(), Engine: cfg.Engine.Type, Platform: runtime.GOOS + "/" + runtime.GOARCH},
-		Scope:     manifests.Scope{Claim: claim, Since: optional(r.frozen.Since), Until: optional(r.frozen.Until)},
-		Incidents: manifests.Incidents{Resumes: p.resumes},
-		Limits:    manifests.Limits{Rows: int64(cfg.Limits.Rows), SharePPM: int64(cfg.Limits.Share), Files: int64(cfg.Limits.Files)},
-		Times:     manifests.Times{Start: r.frozen.Started, End: end, Commit: optional(p.commitAt)},
-	}
+	m := r.job.head(id, r.ID(), kind, r.frozen.Digest)
+	m.Scope.Since, m.Scope.Until = optional(r.frozen.Since), optional(r.frozen.Until)
+	m.Incidents.Resumes = p.resumes
+	m.Limits = manifests.Limits{Rows: int64(cfg.Limits.Rows), SharePPM: int64(cfg.Limits.Share), Files: int64(cfg.Limits.Files)}
+	m.Times = manifests.Times{Start: r.frozen.Started, End: end, Commit: optional(p.commitAt)}
 	if p.planned != nil {
 		m.Continuity.PlanSHA256 = p.planned.Digest
 	}

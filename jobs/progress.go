@@ -184,6 +184,16 @@ func (p *progress) committedSlots() []int {
 	return slots
 }
 
+// purgedAt is when the last purge of a target was done.
+func (p *progress) purgedAt() (at time.Time) {
+	for _, pu := range p.purged {
+		if pu.Time.After(at) {
+			at = pu.Time
+		}
+	}
+	return at
+}
+
 // manifest returns the last manifest of a kind.
 func (p *progress) manifest(kind string) (manifestRecord, bool) {
 	for i := len(p.manifests) - 1; i >= 0; i-- {

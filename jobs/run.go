@@ -27,6 +27,15 @@ const (
 	StateFailed      = "failed" // before any change
 )
 
+// Labels of a run's status.
+const (
+	labelPurged   = "purged"   // when the last of its targets was purged, RFC 3339
+	labelReverted = "reverted" // its rows were added back
+	labelDryRun   = "dry_run"
+	// labelJobDigest is the digest of the job file as the run froze it.
+	labelJobDigest = "job_digest"
+)
+
 // RunOptions narrow a run.
 type RunOptions struct {
 	Since, Until time.Time
@@ -181,7 +190,16 @@ func (r *Run) setStatus(ctx context.Context, st, step string) error {
 	for _, pu := range p.purged {
 		s.Counters["files_removed"] += pu.Purged.FilesRemoved
 	}
-	s.Labels = map[string]string{"job_digest": r.frozen.Digest}
+	s.Labels = map[string]string{labelJobDigest: r.frozen.Digest}
+	if p.ended != nil && len(p.purged) > 0 && s.PurgeDue.IsZero() {
+		s.Labels[labelPurged] = p.purgedAt().UTC().Format(time.RFC3339)
+	}
+	if len(p.reverted) > 0 {
+		s.Labels[labelReverted] = "true"
+	}
+	if r.opts.DryRun {
+		s.Labels[labelDryRun] = "true"
+	}
 	if err := r.st.SetStatus(ctx, s); err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}

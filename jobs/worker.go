@@ -216,7 +216,7 @@ func (f fileWork) do(ctx context.Context, res *warehouse.Result) error {
 		return fmt.Errorf("open data file: %w", err)
 	}
 	defer src.Close()
-	res.Task.File.ETag = src.Info().ETag
+	res.Task.File.ETag, res.Task.File.Version = src.Info().ETag, src.Info().Version
 	if n := src.Info().Size; n != f.task.File.Size {
 		return fmt.Errorf("data file has %d bytes and the table lists %d: %w", n, f.task.File.Size, rewriter.ErrCorrupt)
 	}
@@ -228,6 +228,9 @@ func (f fileWork) do(ctx context.Context, res *warehouse.Result) error {
 	if scan.Hits.IsEmpty() {
 		res.Status = warehouse.Clean
 		return nil
+	}
+	if res.Keys, err = keyNumbers(scan.Keys); err != nil {
+		return err
 	}
 	deleted, err := f.t.target.Deleted(ctx, f.task)
 	if err != nil {

@@ -41,6 +41,18 @@ func (s *Set) RequestsOf(canonical []byte) []int {
 	return out
 }
 
+// RequestsAt is RequestsOf for the key of a number.
+func (s *Set) RequestsAt(number int) []int {
+	if number < 0 || number >= len(s.asked.of) {
+		return nil
+	}
+	var out []int
+	for _, r := range s.asked.at(number) {
+		out = append(out, int(r))
+	}
+	return out
+}
+
 // at returns the requests of key number n.
 func (a *asked) at(n int) []uint32 {
 	if a.of == nil {

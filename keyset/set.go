@@ -51,6 +51,9 @@ func (s *Set) Len() int { return s.st.len() }
 // Contains reports whether the canonical key is in the set, exactly.
 func (s *Set) Contains(canonical []byte) bool { return s.number(canonical) >= 0 }
 
+// Number is the key's place in the order of All, or -1 when it is not in the set.
+func (s *Set) Number(canonical []byte) int { return s.number(canonical) }
+
 // number returns the key's place in the order, or -1.
 func (s *Set) number(key []byte) int {
 	defer runtime.KeepAlive(s)

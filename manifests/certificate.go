@@ -45,6 +45,7 @@ type CertifiedRun struct {
 	Excluded       []Exclusion   `json:"excluded"`
 	Residue        []Residue     `json:"residue"`
 	Claim          string        `json:"claim"`
+	Parts          []KeyPart     `json:"parts"` // how the key is written, so that it can be brought to its canonical form
 	Commitment     Commitment    `json:"commitment"`
 	Key            KeyProof      `json:"key"`
 	Files          []RecordProof `json:"files"` // evidence of the files concerned
@@ -65,7 +66,7 @@ func Certify(envelope, logProof []byte, keyset string, key KeyProof, files []Rec
 			continue
 		}
 		r := &CertifiedRun{ManifestID: m.ID, ManifestSHA256: Digest(envelope), Job: m.Job, Kind: m.Kind, Outcome: m.Outcome,
-			End: m.Times.End, Excluded: m.Scope.Excluded, Residue: m.Residue, Claim: m.Scope.Claim, Commitment: k.Commitment,
+			End: m.Times.End, Excluded: m.Scope.Excluded, Residue: m.Residue, Claim: m.Scope.Claim, Parts: k.Parts, Commitment: k.Commitment,
 			Key: key, Files: files, Evidence: m.Evidence, LogProof: string(logProof)}
 		for _, t := range m.Targets {
 			r.Targets = append(r.Targets, t.Name)
@@ -106,10 +107,10 @@ const (
 	CheckManifest = "manifest" // the runs' manifests are those that were logged or given
 )
 
-// VerifyCertificate checks a certificate for the key, in its canonical bytes.
-// manifests holds envelopes by manifest id, as far as they are at hand; without
+// VerifyCertificate checks a certificate for one person's keys: their canonical
+// bytes by keyset. A keyset of the certificate without a key fails. manifests holds envelopes by manifest id, as far as they are at hand; without
 // them the log proofs alone tie the certificate to what was logged.
-func VerifyCertificate(ctx context.Context, envelope, key []byte, t *Trust, manifests map[string][]byte) (*Certificate, []Check) {
+func VerifyCertificate(ctx context.Context, envelope []byte, keys map[string][]byte, t *Trust, manifests map[string][]byte) (*Certificate, []Check) {
 	v := verification{t: t}
 	e, payload, err := parseEnvelope(envelope)
 	if v.note(CheckEnvelope, err); err != nil {
@@ -130,10 +131,26 @@ func VerifyCertificate(ctx context.Context, envelope, key []byte, t *Trust, mani
 		err = fmt.Errorf("%w: signed by another key than it names", ErrRole)
 	}
 	v.note(CheckSignature, err)
-	v.note(CheckKey, eachRun(c, func(r *CertifiedRun) error { return r.Key.Check(r.Commitment, key) }))
+	v.note(CheckKey, eachRun(c, func(r *CertifiedRun) error {
+		key, ok := keys[r.Key.Keyset]
+		if !ok {
+			return fmt.Errorf("no key of keyset %q was given", r.Key.Keyset)
+		}
+		return r.Key.Check(r.Commitment, key)
+	}))
 	v.note(CheckSidecar, eachRun(c, (*CertifiedRun).checkFiles))
 	v.certifiedManifests(c, manifests)
 	return c, v.checks
+}
+
+// ReadCertificate reads a certificate without believing it: to learn how its
+// keys are written.
+func ReadCertificate(envelope []byte) (*Certificate, error) {
+	_, payload, err := parseEnvelope(envelope)
+	if err != nil {
+		return nil, err
+	}
+	return parseCertificate(payload)
 }
 
 func parseCertificate(payload []byte) (*Certificate, error) {

@@ -9,7 +9,7 @@ import (
 )
 
 // certified issues a certificate for one of the sample's keys.
-func certified(t testing.TB) (cert, key []byte, tr *Trust, envelopes map[string][]byte) {
+func certified(t testing.TB) (cert []byte, keysets map[string][]byte, tr *Trust, envelopes map[string][]byte) {
 	t.Helper()
 	ctx := context.Background()
 	b, tr, _ := signed(t)
@@ -26,11 +26,14 @@ func certified(t testing.TB) (cert, key []byte, tr *Trust, envelopes map[string]
 	if err != nil || c.Root != m.Keysets[0].Commitment.Root {
 		t.Fatal("not the sample's keys", err)
 	}
-	key = keys[77]
+	key := keys[77]
 	r := bytes.NewReader(leaves.Bytes())
-	kp, err := Prove(secret, "users", "int64", key, r, r.Size())
+	kp, number, err := Prove(secret, "users", "int64", key, r, r.Size())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if number != 77 {
+		t.Fatalf("key 77 has the number %d", number)
 	}
 	file, err := ProveRecord(b.Sidecar, b.Size, 1)
 	if err != nil {
@@ -44,7 +47,7 @@ func certified(t testing.TB) (cert, key []byte, tr *Trust, envelopes map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cert, key, tr, map[string][]byte{m.ID: b.Envelope}
+	return cert, map[string][]byte{"users": key}, tr, map[string][]byte{m.ID: b.Envelope}
 }
 
 func TestCertificateHoldsForItsKeyAlone(t *testing.T) {
@@ -55,12 +58,15 @@ func TestCertificateHoldsForItsKeyAlone(t *testing.T) {
 		t.Errorf("failed %q, skipped %q", failedChecks(checks), skipped)
 	}
 	for other := range testKeys(250) {
-		if bytes.Equal(other, key) {
+		if bytes.Equal(other, key["users"]) {
 			continue
 		}
-		if _, checks := VerifyCertificate(ctx, cert, other, tr, envs); len(failedChecks(checks)) != 1 || !strings.HasPrefix(failedChecks(checks)[0], CheckKey) {
+		if _, checks := VerifyCertificate(ctx, cert, map[string][]byte{"users": other}, tr, envs); len(failedChecks(checks)) != 1 || !strings.HasPrefix(failedChecks(checks)[0], CheckKey) {
 			t.Fatalf("another person's key: %q", failedChecks(checks))
 		}
+	}
+	if _, checks := VerifyCertificate(ctx, cert, nil, tr, envs); len(failedChecks(checks)) != 1 {
+		t.Errorf("without a key: %q", failedChecks(checks))
 	}
 	// Offline, with the log proof alone.
 	_, checks = VerifyCertificate(ctx, cert, key, tr, nil)

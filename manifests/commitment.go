@@ -67,21 +67,26 @@ func derive(secret []byte, info string) ([]byte, error) {
 	return k, nil
 }
 
-// leaf is what is held per key while committing: 40 bytes.
+// leaf is what is held per key while committing: 44 bytes.
 type leaf struct {
 	order  [8]byte
 	digest [32]byte
+	number uint32 // the key's place among the keys as they were given
 }
 
-// leafRecord is the size of a record that Commit writes: order value and leaf hash.
-const leafRecord = 8 + tlog.HashSize
+// leafRecord is the size of a record that Commit writes: order value, leaf hash
+// and the key's number, big endian.
+const (
+	leafRecord  = leafHashEnd + 4
+	leafHashEnd = 8 + tlog.HashSize
+)
 
-// Commit commits to the distinct canonical keys of a keyset. keyType is the
-// schema's one-line form ("int64", "string,uuid"). When leaves is not nil,
-// 40 bytes a key go to it, in leaf order: what Prove needs later. They are
-// keyed; without the secret they say only how many there are.
+// Commit commits to the distinct canonical keys of a keyset, fewer than 2^32.
+// keyType is the schema's one-line form ("int64", "string,uuid"). When leaves is
+// not nil, 44 bytes a key go to it, in leaf order: what Prove needs later. The
+// numbers in them follow the keys' own order, so they are for sealed files.
 //
-// Memory is 40 bytes a key.
+// Memory is 44 bytes a key.
 func Commit(secret []byte, name, keyType string, keys iter.Seq[[]byte], leaves io.Writer) (Commitment, error) {
 	orderKey, err := derive(secret, "expunge order v1\x00"+name)
 	if err != nil {
@@ -94,7 +99,7 @@ func Commit(secret []byte, name, keyType string, keys iter.Seq[[]byte], leaves i
 	var all []leaf
 	h := sha256.New()
 	for key := range keys {
-		l := leaf{digest: keyDigest(h, keyType, key)}
+		l := leaf{digest: keyDigest(h, keyType, key), number: uint32(len(all))}
 		order := shortMAC(orderKey, l.digest[:])
 		copy(l.order[:], order[:])
 		all = append(all, l)
@@ -105,7 +110,7 @@ func Commit(secret []byte, name, keyType string, keys iter.Seq[[]byte], leaves i
 		}
 		return bytes.Compare(a.digest[:], b.digest[:])
 	})
-	t := newTree(-1)
+	t := newTree()
 	n := nonces{nonceKey}
 	rec := make([]byte, 0, leafRecord)
 	for i, l := range all {
@@ -119,6 +124,7 @@ func Commit(secret []byte, name, keyType string, keys iter.Seq[[]byte], leaves i
 			continue
 		}
 		rec = append(append(rec[:0], l.order[:]...), lh[:]...)
+		rec = binary.BigEndian.AppendUint32(rec, l.number)
 		if _, err := leaves.Write(rec); err != nil {
 			return Commitment{}, fmt.Errorf("write leaves: %w", err)
 		}
@@ -198,24 +204,25 @@ type KeyProof struct {
 var ErrNotCommitted = errors.New("the key is not in the keyset")
 
 // Prove makes the proof for a key from the leaves that Commit wrote. size is
-// their length in bytes. It is linear in the number of keys.
-func Prove(secret []byte, name, keyType string, key []byte, leaves io.ReaderAt, size int64) (*KeyProof, error) {
+// their length in bytes. It is linear in the number of keys. number is the
+// key's place among the keys that Commit was given.
+func Prove(secret []byte, name, keyType string, key []byte, leaves io.ReaderAt, size int64) (p *KeyProof, number uint32, err error) {
 	if size%leafRecord != 0 {
-		return nil, errors.New("leaves are cut short")
+		return nil, 0, errors.New("leaves are cut short")
 	}
 	orderKey, err := derive(secret, "expunge order v1\x00"+name)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	nonceKey, err := derive(secret, "expunge nonce v1\x00"+name)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	d := KeyDigest(keyType, key)
 	order := shortMAC(orderKey, d[:])
-	index, err := findLeaf(leaves, size/leafRecord, order[:8], d, nonces{nonceKey})
+	index, number, err := findLeaf(leaves, size/leafRecord, order[:8], d, nonces{nonceKey})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	t := newTree(index)
 	in := io.NewSectionReader(leaves, 0, size)
@@ -223,22 +230,22 @@ func Prove(secret []byte, name, keyType string, key []byte, leaves io.ReaderAt, 
 	for {
 		n, err := io.ReadFull(in, buf)
 		for b := buf[:n]; len(b) >= leafRecord; b = b[leafRecord:] {
-			t.add(tlog.Hash(b[8:leafRecord]))
+			t.add(tlog.Hash(b[8:leafHashEnd]))
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read leaves: %w", err)
+			return nil, 0, fmt.Errorf("read leaves: %w", err)
 		}
 	}
-	_, path := t.finish()
+	_, paths := t.finish()
 	nonce := nonces{nonceKey}.at(index)
-	return &KeyProof{Keyset: name, Type: keyType, Nonce: hex.EncodeToString(nonce[:]), Index: index, Size: t.size, Path: path}, nil
+	return &KeyProof{Keyset: name, Type: keyType, Nonce: hex.EncodeToString(nonce[:]), Index: index, Size: t.size, Path: paths[0]}, number, nil
 }
 
 // findLeaf finds the leaf of a digest by its order value, in which leaves are sorted.
-func findLeaf(leaves io.ReaderAt, n int64, order []byte, digest [32]byte, nc nonces) (int64, error) {
+func findLeaf(leaves io.ReaderAt, n int64, order []byte, digest [32]byte, nc nonces) (index int64, number uint32, err error) {
 	var rec [leafRecord]byte
 	var failed error
 	at := func(i int64) []byte {
@@ -250,14 +257,14 @@ func findLeaf(leaves io.ReaderAt, n int64, order []byte, digest [32]byte, nc non
 	i := int64(sort.Search(int(n), func(i int) bool { return bytes.Compare(at(int64(i))[:8], order) >= 0 }))
 	for ; failed == nil && i < n && bytes.Equal(at(i)[:8], order); i++ {
 		nonce := nc.at(i)
-		if want := keyHash(nonce[:], digest); bytes.Equal(rec[8:], want[:]) {
-			return i, failed
+		if want := keyHash(nonce[:], digest); bytes.Equal(rec[8:leafHashEnd], want[:]) {
+			return i, binary.BigEndian.Uint32(rec[leafHashEnd:]), failed
 		}
 	}
 	if failed != nil {
-		return 0, failed
+		return 0, 0, failed
 	}
-	return 0, ErrNotCommitted
+	return 0, 0, ErrNotCommitted
 }
 
 // Check verifies that the canonical key is in the commitment.

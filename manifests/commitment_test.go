@@ -23,20 +23,20 @@ func TestEveryKeyHasAProofAndNoOtherHas(t *testing.T) {
 			rt.Fatal(err)
 		}
 		r := bytes.NewReader(leaves.Bytes())
-		for _, k := range keys {
-			p, err := Prove(secret, "users", "string", k, r, r.Size())
+		for i, k := range keys {
+			p, number, err := Prove(secret, "users", "string", k, r, r.Size())
 			if err != nil {
 				rt.Fatal(err)
 			}
-			if err := p.Check(c, k); err != nil {
-				rt.Fatal(err)
+			if err := p.Check(c, k); err != nil || int(number) != i {
+				rt.Fatal(err, number, i)
 			}
 			if p.Check(c, append(bytes.Clone(k), 'x')) == nil {
 				rt.Fatal("a proof holds for another key")
 			}
 		}
 		stranger := []byte("0123456789abcdef")
-		if _, err := Prove(secret, "users", "string", stranger, r, r.Size()); !errors.Is(err, ErrNotCommitted) {
+		if _, _, err := Prove(secret, "users", "string", stranger, r, r.Size()); !errors.Is(err, ErrNotCommitted) {
 			rt.Fatalf("a stranger: %v", err)
 		}
 	})
@@ -136,7 +136,7 @@ func ExampleCommit() {
 		panic(err)
 	}
 	r := bytes.NewReader(leaves.Bytes())
-	p, err := Prove([]byte("the run's secret, 32 bytes of it"), "emails", "string", []byte("anna@example.com"), r, r.Size())
+	p, _, err := Prove([]byte("the run's secret, 32 bytes of it"), "emails", "string", []byte("anna@example.com"), r, r.Size())
 	if err != nil {
 		panic(err)
 	}

@@ -36,7 +36,7 @@ func VerifyLog(ctx context.Context, s LogStorage, t *Trust, origin string, since
 	if since != nil && since.Size > tree.N {
 		return nil, fmt.Errorf("%d entries, the kept checkpoint has %d: %w", tree.N, since.Size, ErrTruncated)
 	}
-	v := logVerify{ctx: ctx, store: s, visit: visit, seen: map[string]bool{}, tree: newTree(-1)}
+	v := logVerify{ctx: ctx, store: s, visit: visit, seen: map[string]bool{}, tree: newTree()}
 	if err := v.partials(); err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (v *logVerify) level(l int, h tlog.Hash) error {
 	if err := v.compare(tileName(t), v.levels[l], tileOffsets); err != nil {
 		return err
 	}
-	up := newTree(-1)
+	up := newTree()
 	for b := v.levels[l]; len(b) > 0; b = b[tlog.HashSize:] {
 		up.add(tlog.Hash(b[:tlog.HashSize]))
 	}

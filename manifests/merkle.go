@@ -9,25 +9,33 @@ import (
 
 // tree builds the RFC 6962 Merkle tree over a stream of leaf hashes in
 // logarithmic memory: the stack holds the roots of complete subtrees, largest
-// first. It can collect the audit path of one leaf on the way.
+// first. It can collect the audit paths of some leaves on the way.
 type tree struct {
 	stack []subtree
 	size  int64
-	want  int64 // leaf whose path is collected; -1 = none
-	path  tlog.RecordProof
+	want  []int64 // leaves whose paths are collected, ascending
+	next  int     // of want
+	paths []tlog.RecordProof
 }
 
 type subtree struct {
 	hash  tlog.Hash
 	level int
-	holds bool // the wanted leaf lies below
+	holds []int // which of the wanted leaves lie below
 }
 
-func newTree(want int64) *tree { return &tree{want: want} }
+func newTree(want ...int64) *tree {
+	return &tree{want: want, paths: make([]tlog.RecordProof, len(want))}
+}
 
 // add appends a leaf hash (tlog.RecordHash of the leaf's data).
 func (t *tree) add(h tlog.Hash) {
-	t.stack = append(t.stack, subtree{hash: h, holds: t.size == t.want})
+	leaf := subtree{hash: h}
+	if t.next < len(t.want) && t.want[t.next] == t.size {
+		leaf.holds = []int{t.next}
+		t.next++
+	}
+	t.stack = append(t.stack, leaf)
 	t.size++
 	for n := len(t.stack); n > 1 && t.stack[n-1].level == t.stack[n-2].level; n = len(t.stack) {
 		m := t.join(t.stack[n-2], t.stack[n-1])
@@ -36,26 +44,26 @@ func (t *tree) add(h tlog.Hash) {
 }
 
 func (t *tree) join(l, r subtree) subtree {
-	if l.holds {
-		t.path = append(t.path, r.hash)
+	for _, i := range l.holds {
+		t.paths[i] = append(t.paths[i], r.hash)
 	}
-	if r.holds {
-		t.path = append(t.path, l.hash)
+	for _, i := range r.holds {
+		t.paths[i] = append(t.paths[i], l.hash)
 	}
-	return subtree{tlog.NodeHash(l.hash, r.hash), l.level + 1, l.holds || r.holds}
+	return subtree{tlog.NodeHash(l.hash, r.hash), l.level + 1, append(l.holds, r.holds...)}
 }
 
-// finish returns the root and, when asked for, the wanted leaf's path. The
-// root of no leaves is SHA-256 of nothing (RFC 6962 section 2.1).
-func (t *tree) finish() (tlog.Hash, tlog.RecordProof) {
+// finish returns the root and the wanted leaves' paths. The root of no leaves
+// is SHA-256 of nothing (RFC 6962 section 2.1).
+func (t *tree) finish() (tlog.Hash, []tlog.RecordProof) {
 	if len(t.stack) == 0 {
-		return emptyRoot, nil
+		return emptyRoot, t.paths
 	}
 	acc := t.stack[len(t.stack)-1]
 	for i := len(t.stack) - 2; i >= 0; i-- {
 		acc = t.join(t.stack[i], acc)
 	}
-	return acc.hash, t.path
+	return acc.hash, t.paths
 }
 
 var emptyRoot = tlog.Hash{

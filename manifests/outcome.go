@@ -22,7 +22,8 @@ const RuleVersion = "1"
 //     residue has no date, or one that has passed.
 //   - REVERTED: the step was a restore.
 //   - ERASED_PENDING: residue remains, all of it with a date.
-//   - NOTHING_TO_ERASE: no row was erased and nothing removed.
+//   - NOTHING_TO_ERASE: no row was erased and nothing removed; a seal, which
+//     erases none, too.
 //   - ERASED otherwise.
 //
 // Exclusions that the job declares stay in the manifest and do not make it PARTIAL.
@@ -44,6 +45,8 @@ func Decide(m *Manifest) Outcome {
 		o.Result, o.Reasons = Reverted, []string{"erased rows were added back"}
 	case f.pending != nil:
 		o.Result, o.Reasons = ErasedPending, []string{"residue remains until a stated date"}
+	case m.Kind == KindSeal:
+		o.Result, o.Reasons = NothingToErase, []string{"the run's secret was destroyed"}
 	case f.nothing():
 		o.Result, o.Reasons = NothingToErase, []string{"no row of a key was found"}
 		if f.emptyKeysets() {

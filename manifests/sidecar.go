@@ -59,7 +59,7 @@ func NewSidecarWriter(w io.Writer) (*SidecarWriter, error) {
 		parquet.CreatedBy("expunge", "evidence", "v1"),
 		parquet.KeyValueMetadata("format", sidecarFormat),
 	)
-	return &SidecarWriter{out: out, pw: pw, tree: newTree(-1), batch: make([]Record, 0, sidecarBatch)}, nil
+	return &SidecarWriter{out: out, pw: pw, tree: newTree(), batch: make([]Record, 0, sidecarBatch)}, nil
 }
 
 // Write adds a record. An invalid one is refused and nothing is written.
@@ -180,7 +180,7 @@ func VerifySidecar(r io.ReaderAt, size int64, e Evidence) error {
 	if size != e.Bytes || hex.EncodeToString(h.Sum(nil)) != e.SHA256 {
 		return errors.New("the sidecar's bytes are not those that were signed")
 	}
-	t, totals := newTree(-1), Totals{}
+	t, totals := newTree(), Totals{}
 	var buf []byte
 	for rec, err := range ReadSidecar(r, size) {
 		if err != nil {
@@ -217,10 +217,28 @@ type RecordProof struct {
 	Path   []tlog.Hash `json:"path"`
 }
 
-// ProveRecord reads a sidecar and proves its index-th record.
-func ProveRecord(r io.ReaderAt, size, index int64) (*RecordProof, error) {
-	p := &RecordProof{Index: index}
-	t := newTree(index)
+// ProveRecords reads a sidecar once and proves every record that pick chooses,
+// at most limit of them; more is an error.
+func ProveRecords(r io.ReaderAt, size int64, limit int, pick func(index int64, rec *Record) bool) ([]RecordProof, error) {
+	var out []RecordProof
+	var want []int64
+	index := int64(0)
+	for rec, err := range ReadSidecar(r, size) {
+		if err != nil {
+			return nil, err
+		}
+		if pick(index, &rec) {
+			if len(out) == limit {
+				return nil, fmt.Errorf("more than %d records of evidence", limit)
+			}
+			out, want = append(out, RecordProof{Record: rec, Index: index}), append(want, index)
+		}
+		index++
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	t := newTree(want...)
 	for rec, err := range ReadSidecar(r, size) {
 		if err != nil {
 			return nil, err
@@ -229,17 +247,25 @@ func ProveRecord(r io.ReaderAt, size, index int64) (*RecordProof, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.size == index {
-			p.Record = rec
-		}
 		t.add(h)
 	}
-	if index < 0 || index >= t.size {
-		return nil, fmt.Errorf("record %d of %d", index, t.size)
+	_, paths := t.finish()
+	for i := range out {
+		out[i].Size, out[i].Path = t.size, paths[i]
 	}
-	_, p.Path = t.finish()
-	p.Size = t.size
-	return p, nil
+	return out, nil
+}
+
+// ProveRecord proves the index-th record of a sidecar.
+func ProveRecord(r io.ReaderAt, size, index int64) (*RecordProof, error) {
+	out, err := ProveRecords(r, size, 1, func(i int64, _ *Record) bool { return i == index })
+	if err != nil {
+		return nil, err
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("the evidence has no record %d", index)
+	}
+	return &out[0], nil
 }
 
 // Check verifies the proof against the manifest's evidence.

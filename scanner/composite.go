@@ -58,7 +58,7 @@ func (w *worker) scanPart(ctx context.Context, b *boundMatch, part int, c *pq.Ch
 ) ([]int64, error) {
 	alone := *b
 	alone.matcher = b.matcher.Part(part)
-	var found matchResult
+	var found matchResult // a part alone is no key: it keeps none
 	s := &singleScan{worker: w, ctx: ctx, match: &alone, chunk: c, out: &found, res: res}
 	err := s.run(ranges, index)
 	return found.rows, err
@@ -160,7 +160,11 @@ func (s *compositeScan) entry() bool {
 		}
 		s.tuples.add(p.index, &p.data.Values, p.v)
 	}
-	return s.tuples.inSet()
+	n := s.tuples.number()
+	if n >= 0 && s.out.keys != nil {
+		s.out.keys.Add(uint64(n))
+	}
+	return n >= 0
 }
 
 // advance moves all cursors to the next entry of the deepest column. Beyond the
@@ -208,4 +212,10 @@ func (t *tupler) add(part int, v *pq.Values, i int) {
 	t.buf, t.ok = t.match.matcher.AppendPart(t.buf, part, i64, raw)
 }
 
-func (t *tupler) inSet() bool { return t.ok && t.match.matcher.Contains(t.buf) }
+// number is the key's number in the set, -1 when it is none.
+func (t *tupler) number() int {
+	if !t.ok {
+		return -1
+	}
+	return t.match.set.Number(t.buf)
+}

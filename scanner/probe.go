@@ -106,6 +106,45 @@ func (d *dictionaryProbe) selectIndexes(dst []int32, src []byte, n int) ([]int32
 	}
 }
 
+// entriesOf calls visit with the dictionary entry of each of the positions,
+// which ascend, repeated ones of a run once.
+func (d *dictionaryProbe) entriesOf(src []byte, n int, positions []int32, visit func(entry int)) error {
+	runs, width, err := pq.IndexRuns(src, n)
+	if err != nil {
+		return err
+	}
+	at, last := 0, -1
+	for len(positions) > 0 {
+		run, ok, err := runs.Next()
+		if err != nil || !ok {
+			return err
+		}
+		for ; len(positions) > 0 && int(positions[0]) < at+run.Count; positions = positions[1:] {
+			entry := int(run.Value)
+			if run.Packed != nil {
+				entry = int(packedAt(run.Packed, width, int(positions[0])-at))
+			}
+			if entry != last {
+				visit(entry)
+				last = entry
+			}
+		}
+		at += run.Count
+	}
+	return nil
+}
+
+// packedAt is the i-th value of a bit-packed run (Encodings.md, RLE/bit-packing hybrid).
+func packedAt(packed []byte, width, i int) (v uint32) {
+	for b := range width {
+		at := i*width + b
+		if at/8 < len(packed) {
+			v |= uint32(packed[at/8]>>(at%8)&1) << b
+		}
+	}
+	return v
+}
+
 // selectPacked unpacks a run piece by piece and looks the indexes up.
 func (d *dictionaryProbe) selectPacked(dst []int32, run pq.Run, width int, at int32) (_ []int32, ok bool) {
 	if width == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
@@ -18,6 +19,7 @@ type worker struct {
 	dict dictionaryProbe
 	hits []int32 // values of a page
 	ents []int32 // their level entries
+	key  []byte  // canonical form of one
 }
 
 func newWorker(o Options) *worker { return &worker{o: o} }
@@ -39,6 +41,9 @@ func (w *worker) rowGroup(ctx context.Context, g *pq.RowGroup, matches []*boundM
 // match runs one match over a row group: prune, then scan what is left.
 func (w *worker) match(ctx context.Context, g *pq.RowGroup, b *boundMatch, res *groupResult) (matchResult, error) {
 	m := matchResult{match: b.index}
+	if w.o.Keys {
+		m.keys = roaring64.New()
+	}
 	res.pruning.RowGroups++
 	if g.Rows == 0 || b.set.Len() == 0 {
 		return m, nil
@@ -182,7 +187,9 @@ func (s *singleScan) page(p *pq.Page, dec *pq.Decoder) error {
 	if byDict {
 		err = s.probeIndexes(p, dec)
 	} else if err = dec.Decode(p, d); err == nil {
-		s.hits, err = probeValues(s.hits[:0], s.match.matcher, &d.Values)
+		if s.hits, err = probeValues(s.hits[:0], s.match.matcher, &d.Values); err == nil {
+			s.noteKeys(&d.Values, s.hits)
+		}
 	}
 	if err != nil {
 		return err
@@ -204,7 +211,31 @@ func (s *singleScan) probeIndexes(p *pq.Page, dec *pq.Decoder) error {
 		return err
 	}
 	s.hits, err = s.dict.selectIndexes(s.hits[:0], body.Values, s.data.Defined)
+	if err == nil && s.out.keys != nil && len(s.hits) > 0 {
+		err = s.dict.entriesOf(body.Values, s.data.Defined, s.hits, func(entry int) { s.noteKey(dec.Dict, entry) })
+	}
 	return dec.Explain(p, err)
+}
+
+// noteKeys remembers which keys the hit values are.
+func (s *singleScan) noteKeys(v *pq.Values, hits []int32) {
+	if s.out.keys == nil {
+		return
+	}
+	for _, i := range hits {
+		s.noteKey(v, int(i))
+	}
+}
+
+func (s *singleScan) noteKey(v *pq.Values, i int) {
+	i64, raw := value(v, i)
+	var ok bool
+	if s.key, ok = s.match.matcher.AppendPart(s.key[:0], 0, i64, raw); !ok {
+		return
+	}
+	if n := s.match.set.Number(s.key); n >= 0 {
+		s.out.keys.Add(uint64(n))
+	}
 }
 
 // report turns the hit values of a page into rows.

@@ -47,6 +47,8 @@ type Options struct {
 	Elements *ColumnRef
 	// NoPruning reads every page of the key columns.
 	NoPruning bool
+	// Keys asks for the numbers of the keys that were found, by match.
+	Keys bool
 }
 
 // Request is what to look for: a row is hit when any of the matches hits it.
@@ -72,7 +74,10 @@ type Result struct {
 	Hits     *roaring64.Bitmap // file row positions
 	PerMatch []int64           // rows hit by each match; a row can be hit by several
 	Elements []ElementHits     // by match, when Options.Elements is set
-	Method   Method
+	// Keys are the numbers (keyset.Set.Number) of the keys that were found, by
+	// match, when Options.Keys is set; nil = none of that match's.
+	Keys   []*roaring64.Bitmap
+	Method Method
 	// BytesRead is all that was read, KeyBytesRead the part of it that was
 	// column chunk bytes.
 	BytesRead, KeyBytesRead int64
@@ -134,6 +139,9 @@ func ParquetAt(ctx context.Context, r io.ReaderAt, size int64, req Request) (*Re
 	res := &Result{
 		Rows: f.Rows(), Hits: roaring64.New(), PerMatch: make([]int64, len(req.Match)),
 		Elements: make([]ElementHits, len(req.Match)),
+	}
+	if req.Keys {
+		res.Keys = make([]*roaring64.Bitmap, len(req.Match))
 	}
 	matches, err := bind(f, req)
 	if err != nil {
@@ -224,7 +232,8 @@ type groupResult struct {
 type matchResult struct {
 	match    int // index in the request
 	rows     []int64
-	elements []uint32 // beside rows, when asked for
+	elements []uint32          // beside rows, when asked for
+	keys     *roaring64.Bitmap // numbers of the keys, when asked for
 }
 
 func (r *Result) merge(g *groupResult) {
@@ -246,6 +255,11 @@ func (r *Result) merge(g *groupResult) {
 		}
 		r.Hits.AddMany(batch)
 		batch = batch[:0]
+		if m.keys != nil && r.Keys[m.match] == nil {
+			r.Keys[m.match] = m.keys
+		} else if m.keys != nil {
+			r.Keys[m.match].Or(m.keys)
+		}
 		e := &r.Elements[m.match]
 		for i, index := range m.elements {
 			row := g.firstRow + m.rows[i]

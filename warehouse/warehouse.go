@@ -106,6 +106,7 @@ type File struct {
 	Size         int64        `json:"size"`   // bytes
 	Rows         int64        `json:"rows"`
 	ETag         string       `json:"etag,omitempty"`
+	Version      string       `json:"version,omitempty"` // the store's version id, where versions are kept
 	SpecID       int32        `json:"spec_id"`
 	DataSequence int64        `json:"data_sequence"`
 	FirstRowID   *int64       `json:"first_row_id,omitempty"` // v3 row lineage, inherited
@@ -205,12 +206,15 @@ type Result struct {
 	Erased         int64   `json:"erased"`
 	AlreadyDeleted int64   `json:"already_deleted"`
 	PerMatch       []int64 `json:"per_match,omitempty"` // rows each match of the selection hit
-	BytesRead      int64   `json:"bytes_read"`
-	BytesCopied    int64   `json:"bytes_copied"`
-	BytesEncoded   int64   `json:"bytes_encoded"`
-	Rewriter       string  `json:"rewriter,omitempty"` // "surgical", "reference (reason)"
-	SourceSHA256   string  `json:"source_sha256,omitempty"`
-	Output         *Output `json:"output,omitempty"`
+	// Keys are, by match, the numbers of the keys that were found in the file: a
+	// roaring bitmap of 64 bits (keyset.Set.Number). Results are sealed.
+	Keys         [][]byte `json:"keys,omitempty"`
+	BytesRead    int64    `json:"bytes_read"`
+	BytesCopied  int64    `json:"bytes_copied"`
+	BytesEncoded int64    `json:"bytes_encoded"`
+	Rewriter     string   `json:"rewriter,omitempty"` // "surgical", "reference (reason)"
+	SourceSHA256 string   `json:"source_sha256,omitempty"`
+	Output       *Output  `json:"output,omitempty"`
 }
 
 // CommitRequest replaces files of a target in one atomic, idempotent step.
