@@ -30,6 +30,10 @@ type Job struct {
 	Orphans  Orphans           `yaml:"orphans" json:"orphans"`
 	Commit   Commit            `yaml:"commit" json:"commit"`
 	Retain   Retain            `yaml:"retain" json:"retain"`
+	Approval *Approval         `yaml:"approval" json:"approval,omitempty"` // nil: a run needs no approval
+	Secrets  *Secrets          `yaml:"secrets" json:"secrets,omitempty"`   // nil: in the state bucket, unwrapped
+	Log      *Log              `yaml:"log" json:"log,omitempty"`
+	Audit    *Audit            `yaml:"audit" json:"audit,omitempty"` // nil: past keys are not kept for audits
 	// KeyIndex keeps a filter over keyed hashes of the key columns of each
 	// immutable data file, so that the next run need not read what has not changed.
 	KeyIndex bool `yaml:"key_index" json:"key_index"`
@@ -46,12 +50,13 @@ type Policy struct {
 	ID          string `yaml:"id" json:"id,omitempty"`
 	Basis       string `yaml:"basis" json:"basis,omitempty"`
 	Environment string `yaml:"environment" json:"environment,omitempty"`
+	RequestedBy string `yaml:"requested_by" json:"requested_by,omitempty"` // who orders erasures: a person or an office
 	// Deadline counts from the receipt of a request to the end of the purge; 0 = none.
 	Deadline Duration `yaml:"deadline" json:"deadline,omitempty"`
 }
 
 // Signing names the keys that sign and check manifests: file:/path, env:NAME or
-// a KMS URL (awskms, gcpkms, azurekms, hashivault).
+// a KMS URL (awskms, gcpkms, hashivault).
 type Signing struct {
 	Executor string `yaml:"executor" json:"executor,omitempty"` // signs for the run; "" = a key kept in the state bucket
 	Verifier string `yaml:"verifier" json:"verifier,omitempty"` // signs for the verification; "" = the executor's
@@ -246,6 +251,7 @@ func (j *Job) complete() {
 		j.Schedule.Missed = orDefault(j.Schedule.Missed, "once")
 		j.Schedule.Overlap = orDefault(j.Schedule.Overlap, "skip")
 	}
+	j.completeEvidence()
 	if j.Engine.Type == "temporal" {
 		j.Engine.Namespace = orDefault(j.Engine.Namespace, "default")
 		j.Engine.TaskQueue = orDefault(j.Engine.TaskQueue, "expunge")

@@ -96,6 +96,7 @@ func (j *Job) resolvePaths(dir string) {
 	ref(&j.Signing.Executor)
 	ref(&j.Signing.Verifier)
 	local(&j.Signing.Trust)
+	j.resolveEvidence(local, ref)
 	if t := j.Engine.TLS; t != nil {
 		local(&t.Cert)
 		local(&t.Key)

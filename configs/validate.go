@@ -51,6 +51,7 @@ func (j *Job) Validate() error {
 	c := &checker{job: j}
 	c.head()
 	c.engine()
+	c.evidence()
 	c.rules()
 	c.catalogs()
 	for _, name := range slices.Sorted(maps.Keys(j.Keysets)) {
@@ -77,7 +78,8 @@ func (j *Job) Validate() error {
 
 var (
 	nameForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
-	keyForm  = regexp.MustCompile(`^(file|env|awskms|gcpkms|azurekms|hashivault):.+`)
+	keyForm  = regexp.MustCompile(`^(file|env|awskms|gcpkms|hashivault):.+`)
+	wrapForm = regexp.MustCompile(`^(awskms|gcpkms|hashivault):.+`)
 )
 
 func (c *checker) head() {
@@ -109,7 +111,7 @@ func (c *checker) head() {
 func (c *checker) signer(field, ref string) {
 	if ref != "" && !keyForm.MatchString(ref) {
 		// The value may be a key pasted in place of its reference: it is not shown.
-		c.failf(field, "not a reference to a key: file:/path, env:NAME, or a URL of awskms, gcpkms, azurekms or hashivault")
+		c.failf(field, "not a reference to a key: file:/path, env:NAME, or a URL of awskms, gcpkms or hashivault (azurekms has no Ed25519 keys)")
 	}
 }
 

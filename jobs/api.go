@@ -43,14 +43,8 @@ func (j *Job) RunPlan(ctx context.Context, runID, digest string, confirm func(co
 	if err != nil {
 		return nil, err
 	}
-	if r.progress.planned == nil {
-		return nil, fmt.Errorf("run %s has no plan: %w", runID, ErrUsage)
-	}
-	if digest != "" && digest != r.progress.planned.Digest {
-		return nil, fmt.Errorf("the plan's digest is not the one given: %w", ErrUsage)
-	}
-	if got := r.planDigest(r.progress.planned); got != r.progress.planned.Digest {
-		return nil, fmt.Errorf("the stored plan does not have its own digest: %w", state.ErrCorrupt)
+	if err := r.checkPlan(digest); err != nil {
+		return nil, err
 	}
 	r.opts.Confirm = confirm
 	if len(r.progress.shards) == 0 {

@@ -57,7 +57,7 @@ func (r *Run) stoppedError() error {
 
 func (r *Run) overLimit() error {
 	var rows, files int64
-	lim := r.job.cfg.Limits
+	lim, _ := r.limits()
 	for _, t := range r.progress.scanned.Targets {
 		rows += t.Erased
 		files += t.Rewritten + t.Dropped
@@ -66,17 +66,18 @@ func (r *Run) overLimit() error {
 			return err
 		}
 	}
-	if lim.Rows > 0 && rows > int64(lim.Rows) {
-		return &limitError{Limit: "rows", Slot: -1, text: fmt.Sprintf("%d rows would be erased and the job's limit is %d: nothing was committed", rows, lim.Rows)}
+	if lim.rows > 0 && rows > lim.rows {
+		return &limitError{Limit: "rows", Slot: -1, text: fmt.Sprintf("%d rows would be erased and the job's limit is %d: nothing was committed", rows, lim.rows)}
 	}
-	if lim.Files > 0 && files > int64(lim.Files) {
-		return &limitError{Limit: "files", Slot: -1, text: fmt.Sprintf("%d files would be replaced and the job's limit is %d: nothing was committed", files, lim.Files)}
+	if lim.files > 0 && files > lim.files {
+		return &limitError{Limit: "files", Slot: -1, text: fmt.Sprintf("%d files would be replaced and the job's limit is %d: nothing was committed", files, lim.files)}
 	}
 	return nil
 }
 
 func (r *Run) overShare(slot int, erased, total int64) error {
-	share := r.job.cfg.Limits.Share
+	lim, _ := r.limits()
+	share := lim.share
 	if share == 0 || erased <= share.Of(total) {
 		return nil
 	}

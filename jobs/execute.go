@@ -197,6 +197,9 @@ func (r *Run) work(ctx context.Context) error {
 	if r.progress.ended != nil {
 		return r.endManifest(ctx)
 	}
+	if err := r.approve(ctx); err != nil {
+		return err
+	}
 	if r.opts.Confirm != nil && !r.resumed && !r.opts.DryRun {
 		p, err := r.planSummary(ctx)
 		if err != nil {
@@ -342,7 +345,7 @@ func (r *Run) finishStatus(ctx context.Context, err error) error {
 		st = StateStopped
 	case r.progress.planned == nil:
 		st = StateFailed
-	case errors.Is(err, ErrDeclined):
+	case errors.Is(err, ErrDeclined), errors.Is(err, ErrApproval):
 		st = StatePlanned
 	default:
 		st = StateInterrupted

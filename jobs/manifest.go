@@ -123,9 +123,23 @@ func (r *Run) signManifest(ctx context.Context, id string, kind manifests.Kind, 
 		return nil, fmt.Errorf("read log head: %w", err)
 	}
 	m.Continuity.PreviousCheckpoint = head
-	m.Actors = actors(signers, end)
+	m.Actors = append(r.actorsBefore(), actors(signers, end)...)
 	m.Outcome = manifests.Decide(m)
 	return manifests.Sign(ctx, m, signers...)
+}
+
+// actorsBefore are who asked for the run and who approved its plan.
+func (r *Run) actorsBefore() (out []manifests.Actor) {
+	if by := r.job.cfg.Policy.RequestedBy; by != "" {
+		out = append(out, manifests.Actor{Role: manifests.RoleRequester, Name: by})
+	}
+	if r.progress.approved != nil {
+		for _, a := range r.progress.approved.Approvals {
+			at := a.Time.UTC()
+			out = append(out, manifests.Actor{Role: manifests.RoleApprover, Name: a.Name, KeyID: a.KeyID, Time: &at, StatementSHA256: a.SHA256})
+		}
+	}
+	return out
 }
 
 // actors are the signers: executor first, then the verifier where it has a key of its own.
@@ -156,11 +170,12 @@ func (j *Job) head(id, run string, kind manifests.Kind, digest string) *manifest
 
 // buildManifest states the facts of the journal. It reads no clock.
 func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time) (*manifests.Manifest, error) {
-	p, cfg := &r.progress, r.job.cfg
+	p := &r.progress
 	m := r.job.head(id, r.ID(), kind, r.frozen.Digest)
 	m.Scope.Since, m.Scope.Until = optional(r.frozen.Since), optional(r.frozen.Until)
 	m.Incidents.Resumes = p.resumes
-	m.Limits = manifests.Limits{Rows: int64(cfg.Limits.Rows), SharePPM: int64(cfg.Limits.Share), Files: int64(cfg.Limits.Files)}
+	lim, raisedBy := r.limits()
+	m.Limits = manifests.Limits{Rows: lim.rows, SharePPM: int64(lim.share), Files: lim.files, OverriddenBy: raisedBy}
 	m.Times = manifests.Times{Start: r.frozen.Started, End: end, Commit: optional(p.commitAt)}
 	if p.planned != nil {
 		m.Continuity.PlanSHA256 = p.planned.Digest

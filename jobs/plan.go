@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/warehouse"
@@ -39,23 +40,25 @@ func (r *Run) plan(ctx context.Context) (*planRecord, error) {
 		}
 	}
 	r.targets, rec.Excluded = kept, r.excluded
-	rec.Digest = r.planDigest(rec)
-	return rec, nil
+	var err error
+	rec.Digest, err = r.planDigest(rec)
+	return rec, err
 }
 
 // planDigest binds job, keysets and every task: what run --plan executes and
-// an approval signs.
-func (r *Run) planDigest(rec *planRecord) string {
-	h := sha256.New()
-	_, _ = io.WriteString(h, "expunge plan v1\x00"+r.frozen.Digest+"\x00"+keysetsID(r.progress.keysets)+"\x00")
+// an approval signs. It is keyed with the run's secret, since one key could be
+// guessed from a plain digest.
+func (r *Run) planDigest(rec *planRecord) (string, error) {
+	var b strings.Builder
+	b.WriteString("expunge plan v1\x00" + r.frozen.Digest + "\x00" + keysetsID(r.progress.keysets) + "\x00")
 	for _, t := range rec.Targets {
 		d := t.Plan.Description
-		fmt.Fprintf(h, "%s\x00%s\x00%d\x00", t.Name, d.UUID, d.SnapshotID)
+		fmt.Fprintf(&b, "%s\x00%s\x00%d\x00", t.Name, d.UUID, d.SnapshotID)
 		for _, s := range t.Shards {
-			_, _ = io.WriteString(h, s.SHA256+"\x00")
+			b.WriteString(s.SHA256 + "\x00")
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return r.keyed("plan digest", b.String())
 }
 
 func (r *Run) planTarget(ctx context.Context, t *boundTarget, gen int) (*planTarget, error) {

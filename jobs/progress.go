@@ -20,6 +20,7 @@ type progress struct {
 	resumes   int64
 	keysets   *keysetsRecord
 	planned   *planRecord
+	approved  *approvedRecord
 	shards    map[int]map[int]ShardResult // slot, shard
 	scanned   *scannedRecord
 	stopped   *stopRecord
@@ -73,6 +74,8 @@ func (p *progress) apply(e state.Event) error {
 		return set(&p.keysets, e)
 	case evPlanned:
 		return set(&p.planned, e)
+	case evApproved:
+		return set(&p.approved, e)
 	case evReplanned:
 		return p.replan(e)
 	case evShard:

@@ -24,6 +24,7 @@ const (
 	evKeysets   = "keysets"   // every keyset is frozen; keysetsRecord
 	evPlanned   = "planned"   // the plan is stored; planRecord
 	evReplanned = "replanned" // key = slot; planTarget: a failed target is tried again from a new plan
+	evApproved  = "approved"  // approvedRecord: the approvals that the run stands on
 	evShard     = "shard"     // ShardResult
 	evScanned   = "scanned"   // all shards are done and within limits; scannedRecord
 	evStopped   = "stopped"   // a limit stopped the run; stopRecord

@@ -41,7 +41,7 @@ const (
 // patterns constrain strings by member name.
 var patterns = map[string]string{
 	"sha256": hex256, "root": hex256, "previous_sha256": hex256, "plan_sha256": hex256,
-	"binary_sha256": hex256, "config_sha256": hex256, "metadata_sha256": hex256, "keyed_digest": hex256,
+	"binary_sha256": hex256, "config_sha256": hex256, "metadata_sha256": hex256, "keyed_digest": hex256, "statement_sha256": hex256,
 	"snapshot_id": decimalID, "snapshots_expired": decimalID,
 	"key_id": "^ed25519:[0-9a-f]{32}$", "schema_version": `^1\.[0-9]+$`,
 	"id": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", "gone_by_date": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",

@@ -11,7 +11,7 @@ const (
 	// PayloadType is DSSE's payload type for in-toto.
 	PayloadType = "application/vnd.in-toto+json"
 	// SchemaVersion is what this package writes. Minor versions add fields only.
-	SchemaVersion = "1.0"
+	SchemaVersion = "1.1"
 )
 
 // Kind says which step a manifest is about.
@@ -97,6 +97,9 @@ type Actor struct {
 	Name  string     `json:"name,omitempty"`
 	KeyID string     `json:"key_id,omitempty"`
 	Time  *time.Time `json:"time,omitempty"`
+	// StatementSHA256 is the digest of the statement that the actor signed apart
+	// from this one: an approval's envelope. Since version 1.1.
+	StatementSHA256 string `json:"statement_sha256,omitempty"`
 }
 
 // Tool makes a run reproducible.

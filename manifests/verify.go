@@ -285,9 +285,12 @@ func CheckpointOf(proof []byte, t *Trust) (*Checkpoint, error) {
 // ErrTime is for callers that compare a manifest's times with a clock of theirs.
 var ErrTime = errors.New("the manifest's times lie in the future")
 
+// clockSlack is how far two clocks may be apart.
+const clockSlack = 5 * time.Minute
+
 // CheckTime fails when a manifest claims to have ended after now.
 func CheckTime(m *Manifest, now time.Time) error {
-	if m.Times.End.After(now.Add(5 * time.Minute)) {
+	if m.Times.End.After(now.Add(clockSlack)) {
 		return ErrTime
 	}
 	return nil

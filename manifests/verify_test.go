@@ -205,30 +205,12 @@ func TestSigningIsDeterministicAndTimeZoneFree(t *testing.T) {
 	}
 }
 
-// TestGoldenManifestStillVerifies: a manifest of an earlier version is verified
-// by today's code. Never rewrite a golden of a published version.
-func TestGoldenManifestStillVerifies(t *testing.T) {
-	b, tr, _ := signed(t)
-	files := map[string][]byte{"run.intoto.jsonl": b.Envelope, "run.tlog-proof": b.Proof}
-	side := make([]byte, b.Size)
-	b.Sidecar.ReadAt(side, 0)
-	files["run.evidence.parquet"] = side
-	trust, err := tr.JSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files["trust.json"] = trust
-	dir := filepath.Join("testdata", "golden", "v1.0")
-	if *update {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for name, data := range files {
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+// goldenDir holds the golden of the version that is written now.
+var goldenDir = filepath.Join("testdata", "golden", "v"+SchemaVersion)
+
+// readGolden reads a golden bundle and its trust file.
+func readGolden(t testing.TB, dir string) (Bundle, *Trust) {
+	t.Helper()
 	read := func(name string) []byte {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -236,17 +218,58 @@ func TestGoldenManifestStillVerifies(t *testing.T) {
 		}
 		return data
 	}
-	tr, err = ParseTrust(read("trust.json"))
+	tr, err := ParseTrust(read("trust.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	side = read("run.evidence.parquet")
-	g := Bundle{Envelope: read("run.intoto.jsonl"), Proof: read("run.tlog-proof"), Sidecar: bytes.NewReader(side), Size: int64(len(side))}
-	_, checks := Verify(context.Background(), g, tr)
-	if ok, skipped := Verified(checks); !ok || len(skipped) > 0 {
-		t.Errorf("failed %q, skipped %q", failedChecks(checks), skipped)
+	side := read("run.evidence.parquet")
+	return Bundle{Envelope: read("run.intoto.jsonl"), Proof: read("run.tlog-proof"), Sidecar: bytes.NewReader(side), Size: int64(len(side))}, tr
+}
+
+func TestUpdateGolden(t *testing.T) {
+	if !*update {
+		t.Skip("writes the golden of a new version; needs -update")
 	}
-	// The same facts give the same bytes; the sidecar's depend on the Parquet library as well.
+	b, tr, _ := signed(t)
+	side := make([]byte, b.Size)
+	if _, err := b.Sidecar.ReadAt(side, 0); err != nil {
+		t.Fatal(err)
+	}
+	trust, err := tr.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(goldenDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"run.intoto.jsonl": b.Envelope, "run.tlog-proof": b.Proof, "run.evidence.parquet": side, "trust.json": trust} {
+		if err := os.WriteFile(filepath.Join(goldenDir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestGoldenManifestsStillVerify: a manifest of an earlier version is verified
+// by today's code. Never rewrite a golden of a published version.
+func TestGoldenManifestsStillVerify(t *testing.T) {
+	dirs, err := filepath.Glob(filepath.Join("testdata", "golden", "v*"))
+	if err != nil || len(dirs) < 2 {
+		t.Fatalf("goldens %v, %v; want one a version", dirs, err)
+	}
+	for _, dir := range dirs {
+		b, tr := readGolden(t, dir)
+		m, checks := Verify(context.Background(), b, tr)
+		if ok, skipped := Verified(checks); !ok || len(skipped) > 0 {
+			t.Errorf("%s: failed %q, skipped %q", dir, failedChecks(checks), skipped)
+		} else if "v"+m.SchemaVersion != filepath.Base(dir) {
+			t.Errorf("%s holds version %s", dir, m.SchemaVersion)
+		}
+	}
+}
+
+// TestTheSameFactsGiveTheSameBytes; the sidecar's depend on the Parquet library as well.
+func TestTheSameFactsGiveTheSameBytes(t *testing.T) {
+	g, _ := readGolden(t, goldenDir)
 	golden, err := Read(g.Envelope)
 	if err != nil {
 		t.Fatal(err)
