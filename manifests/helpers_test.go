@@ -83,7 +83,7 @@ func sample(t testing.TB, id string) (*Manifest, []byte) {
 		Policy: Policy{Controller: "Example GmbH", LegalBasis: "GDPR Art. 17", PolicyID: "DP-7", Requests: 250,
 			EarliestRequest: ptr(at("2026-10-20T08:00:00Z")), Deadline: ptr(at("2026-11-19T08:00:00Z")), DeadlineMet: ptr(true), Grace: "7d"},
 		Actors: []Actor{{Role: RoleApprover, Name: "Privacy office", KeyID: "ed25519:" + strings.Repeat("55", 16), Time: ptr(at("2026-11-02T04:00:00Z")), StatementSHA256: strings.Repeat("66", 32)}},
-		Tool: Tool{Name: "expunge", Version: "v0.1.0", ConfigSHA256: strings.Repeat("11", 32), Verifier: "arrow-go", VerifierVersion: "v18.8.0", Engine: "local"},
+		Tool:   Tool{Name: "expunge", Version: "v0.1.0", ConfigSHA256: strings.Repeat("11", 32), Verifier: "arrow-go", VerifierVersion: "v18.8.0", Engine: "local"},
 		Keysets: []Keyset{{Name: "users", Parts: []KeyPart{{Name: "user_id", Type: "int64"}}, Commitment: c, Held: 2,
 			Sources: []KeySource{{Name: "approved.csv.zst", KeyedDigest: strings.Repeat("22", 32), Bytes: 4096}},
 			Filter:  &Filter{Kind: "split block bloom", Bits: 4000, Hashes: 8, DesignPPM: 1300}}},
