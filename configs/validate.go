@@ -344,6 +344,9 @@ func (c *checker) duplicates() {
 	seen := map[string]int{}
 	for i := range c.job.Targets {
 		name := c.job.Targets[i].Name()
+		if name != "" && c.job.Targets[i].Prefix != "" {
+			name += " " + c.job.Targets[i].Format // several formats may share a prefix
+		}
 		if first, ok := seen[name]; ok && name != "" {
 			c.failf(fmt.Sprintf("targets[%d]", i), "%s is a target already (targets[%d]): put the matches together", quote(name), first)
 			continue

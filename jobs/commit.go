@@ -61,7 +61,7 @@ func (r *Run) overLimit() error {
 	for _, t := range r.progress.scanned.Targets {
 		rows += t.Erased
 		files += t.Rewritten + t.Dropped
-		total := r.progress.planned.Targets[t.Slot].Plan.TotalRows
+		total := max(r.progress.planned.Targets[t.Slot].Plan.TotalRows, t.Rows) // objects' rows are known once they are read
 		if err := r.overShare(t.Slot, t.Erased, total); err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func (r *Run) commit(ctx context.Context, t *boundTarget) (*warehouse.Committed,
 		},
 		Earlier: func(ctx context.Context) iter.Seq2[warehouse.Result, error] { return r.earlier(ctx, t.slot) },
 		Check: func(n warehouse.Totals) error {
-			return r.overShare(t.slot, n.Erased, max(n.Rows, pt.Plan.TotalRows))
+			return r.overShare(t.slot, n.Erased, max(n.Rows, pt.Plan.TotalRows, sum.Rows))
 		},
 		Fence:      r.fence,
 		Attempts:   r.job.cfg.Commit.Attempts,

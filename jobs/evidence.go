@@ -174,6 +174,10 @@ func (r *Run) fileRecords(ctx context.Context, w *manifests.SidecarWriter, e *re
 			// The target was left as it was: what was written for it is not in use.
 			res = warehouse.Result{Task: res.Task, Status: warehouse.Clean, Method: "not committed", RowsIn: res.RowsIn}
 		}
+		if t.prefix() != nil && res.Output != nil {
+			out := *res.Output
+			out.Path, res.Output = res.Task.File.Path, &out // the commit put it there
+		}
 		rec, err := e.file(t.name, res, keyed, verified && v.Passed)
 		if err != nil {
 			return err

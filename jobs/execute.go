@@ -274,6 +274,9 @@ func (r *Run) scan(ctx context.Context) error {
 		if sum.PerMatch, err = r.perMatch(ctx, t.slot); err != nil {
 			return err
 		}
+		if err := r.columnsSeen(ctx, t); err != nil {
+			return err
+		}
 		rec.Targets = append(rec.Targets, sum)
 	}
 	if r.opts.DryRun {

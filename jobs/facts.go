@@ -54,6 +54,9 @@ func blocker(b warehouse.Blocker) manifests.Blocker {
 }
 
 func version(d warehouse.Description) *manifests.Version {
+	if d.SnapshotID == 0 && d.MetadataLocation == "" {
+		return nil // objects have no versions of the whole
+	}
 	return &manifests.Version{SnapshotID: strconv.FormatInt(d.SnapshotID, 10), SequenceNumber: d.SequenceNumber,
 		MetadataLocation: d.MetadataLocation, MetadataSHA256: d.MetadataSHA256}
 }
@@ -157,8 +160,7 @@ func (r *Run) verifyFacts(m *manifests.Manifest, name string, slot int) {
 // the place of an earlier one, unless it did not look.
 func (r *Run) addSurfaces(m *manifests.Manifest, name string, v verifyRecord) {
 	for _, s := range v.Surfaces {
-		next := manifests.Surface{Target: name, Surface: s.Surface, Result: s.Result,
-			Objects: s.Objects, BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note}
+		next := s.surface(name)
 		i := slices.IndexFunc(m.Verification.Surfaces, func(o manifests.Surface) bool { return o.Target == name && o.Surface == s.Surface })
 		switch {
 		case i < 0:
@@ -186,6 +188,7 @@ func (r *Run) residueFacts(m *manifests.Manifest) {
 		if slices.ContainsFunc(m.Targets, func(t manifests.Target) bool { return t.Name == s.Target && len(t.Blockers) > 0 }) {
 			res.State, res.GoneBy = "pinned by ref", nil
 		}
+		r.objectResidue(m, &res)
 		m.Residue = append(m.Residue, res)
 	}
 }

@@ -298,7 +298,7 @@ func (r *Run) scopeFacts(m *manifests.Manifest) {
 				m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: "files outside --since and --until", Target: t.name, Reason: s.Reason, Declared: true, Count: s.Files})
 			}
 		}
-		if n := r.progress.totals(t.slot).LeftAlone; n > 0 {
+		if n := r.leftAlone(t.slot); n > 0 {
 			m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: "data files of an unsupported kind", Target: t.name, Reason: "unsupported file feature; see the evidence", Count: n})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/expunge/expunge/configs"
 	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -146,6 +147,7 @@ type verifyRecord struct {
 	Class    string          `json:"class,omitempty"`
 	Surfaces []surfaceRecord `json:"surfaces"`
 	Controls []controlRecord `json:"controls,omitempty"`
+	GoneBy   time.Time       `json:"gone_by,omitzero"` // when the store lets go of what it keeps by itself
 	Time     time.Time       `json:"time"`
 }
 
@@ -157,6 +159,11 @@ type surfaceRecord struct {
 	CoveragePPM int64  `json:"coverage_ppm"`
 	Findings    int64  `json:"findings"`
 	Note        string `json:"note,omitempty"`
+}
+
+func (s surfaceRecord) surface(target string) manifests.Surface {
+	return manifests.Surface{Target: target, Surface: s.Surface, Result: s.Result, Objects: s.Objects,
+		BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note}
 }
 
 type controlRecord struct {

@@ -84,6 +84,9 @@ func (r *Run) restoreSlot(ctx context.Context, slot int, dry bool) (*RestoredTab
 		out.Rows, out.SnapshotID = c.RowsErased, c.After.SnapshotID
 		return out, nil
 	}
+	if t.prefix() != nil {
+		return r.restorePrefix(ctx, t, dry)
+	}
 	var files []warehouse.Result
 	for res, err := range r.final(ctx, slot, r.progress.committed[slot]) {
 		if err != nil {

@@ -38,6 +38,17 @@ func (j *Job) Verify(ctx context.Context, runID string, o VerifyOptions) (*manif
 	}
 	out := &manifests.Verification{Mode: opts.Mode}
 	for _, t := range targets {
+		if t.prefix() != nil {
+			j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
+			found, err := j.auditPrefix(ctx, t, opts)
+			if err != nil {
+				return nil, fmt.Errorf("verify %s: %w", t.name, err)
+			}
+			for _, s := range found {
+				out.Surfaces = append(out.Surfaces, s.surface(t.name))
+			}
+			continue
+		}
 		store, err := j.targetStore(ctx, t.name)
 		if err != nil {
 			return nil, err

@@ -39,7 +39,13 @@ func (j *Job) resolveTargets(ctx context.Context, sets map[string]*keyset.Set, w
 	for i := range j.cfg.Targets {
 		tc := &j.cfg.Targets[i]
 		if tc.Prefix != "" {
-			return nil, nil, fmt.Errorf("target %s: object prefixes are not supported by this version: %w", tc.Prefix, ErrUsage)
+			t, err := j.bindPrefix(ctx, i, sets, w)
+			if err != nil {
+				return nil, nil, err
+			}
+			t.slot = len(out)
+			out = append(out, t)
+			continue
 		}
 		names, err := j.tableNames(ctx, tc)
 		if err != nil {
@@ -101,6 +107,10 @@ func (j *Job) openTarget(ctx context.Context, name string) (warehouse.Target, er
 // exclusion instead when the table is of a kind that is left alone.
 func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[string]*keyset.Set, w window) (*boundTarget, *warehouse.Excluded, error) {
 	tc := &j.cfg.Targets[config]
+	if tc.Prefix != "" {
+		t, err := j.bindPrefix(ctx, config, sets, w)
+		return t, nil, err
+	}
 	target, err := j.openTarget(ctx, name)
 	if errors.Is(err, warehouse.ErrUnsupported) {
 		return nil, &warehouse.Excluded{What: name, Reason: reasonOf(err)}, nil

@@ -56,6 +56,9 @@ func (r *Run) verifyAll(ctx context.Context) error {
 }
 
 func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*verifyRecord, error) {
+	if t.prefix() != nil {
+		return r.verifyPrefix(ctx, t, c)
+	}
 	store, err := r.job.targetStore(ctx, t.name)
 	if err != nil {
 		return nil, err
@@ -244,6 +247,9 @@ func (r *Run) replacements(ctx context.Context, slot int) (map[uint64]bool, erro
 // verifyResidue looks, after a purge, at what is still stored: history,
 // Iceberg metadata, paths, and the files themselves.
 func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, error) {
+	if t.prefix() != nil {
+		return r.residuePrefix(ctx, t)
+	}
 	rec := verifyRecord{Passed: true}
 	store, err := r.job.targetStore(ctx, t.name)
 	if err != nil {

@@ -120,6 +120,9 @@ func (w *Worker) file(ctx context.Context, t *boundTarget, task warehouse.Task) 
 			res, err = failed(res, "internal error"), nil
 		}
 	}()
+	if t.prefix() != nil {
+		return w.object(ctx, t, task)
+	}
 	format, ok := w.job.format(task.File.Format)
 	if !ok {
 		res.Status, res.Reason = warehouse.LeftAlone, "unsupported format"

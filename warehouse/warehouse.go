@@ -196,6 +196,7 @@ const (
 
 // Result is the outcome of one task.
 // RowsIn = RowsOut + Erased + AlreadyDeleted for Rewritten and Dropped (contract rule 2).
+// Changed rows are among RowsOut: redacted ones, and those that lost elements.
 type Result struct {
 	Task           Task    `json:"task"`
 	Status         Status  `json:"status"`
@@ -204,6 +205,7 @@ type Result struct {
 	RowsIn         int64   `json:"rows_in"`
 	RowsOut        int64   `json:"rows_out"`
 	Erased         int64   `json:"erased"`
+	Changed        int64   `json:"changed,omitempty"`
 	AlreadyDeleted int64   `json:"already_deleted"`
 	PerMatch       []int64 `json:"per_match,omitempty"` // rows each match of the selection hit
 	// Keys are, by match, the numbers of the keys that were found in the file: a
@@ -246,6 +248,7 @@ type CommitRequest struct {
 // Totals is what a commit is about to do.
 type Totals struct {
 	Files, Rows, Erased int64 // replaced or dropped files, rows of the table, rows to erase
+	Changed             int64 // rows to redact or to take elements from
 	Bytes               int64
 }
 
@@ -262,6 +265,7 @@ type Committed struct {
 	FilesReplaced       int64       `json:"files_replaced"`
 	FilesDropped        int64       `json:"files_dropped"`
 	RowsErased          int64       `json:"rows_erased"`
+	RowsChanged         int64       `json:"rows_changed,omitempty"`
 	RowsAlreadyDeleted  int64       `json:"rows_already_deleted"`
 	DeleteFilesRemoved  int64       `json:"delete_files_removed"`
 	DeleteFilesReplaced int64       `json:"delete_files_replaced"`

@@ -88,6 +88,14 @@ func (d *decorated) OpenKnown(ctx context.Context, known Info) (o Object, err er
 	return d.object(ctx, o, err)
 }
 
+func (d *decorated) OpenVersion(ctx context.Context, v Version) (o Object, err error) {
+	err = d.do(ctx, &Call{Op: OpOpen, Path: v.Path, Repeatable: true}, func(ctx context.Context) error {
+		o, err = OpenVersion(ctx, d.inner, v)
+		return err
+	})
+	return d.object(ctx, o, err)
+}
+
 func (d *decorated) object(ctx context.Context, o Object, err error) (Object, error) {
 	if err != nil {
 		if o != nil {

@@ -70,6 +70,10 @@ type (
 		Versions(ctx context.Context, prefix string) iter.Seq2[Version, error]
 		RemoveVersion(ctx context.Context, v Version) error
 	}
+	// VersionOpener opens one version of an object, current or not.
+	VersionOpener interface {
+		OpenVersion(ctx context.Context, v Version) (Object, error)
+	}
 	// Unfinisher lists and removes unfinished uploads.
 	Unfinisher interface {
 		Unfinished(ctx context.Context, prefix string) iter.Seq2[Upload, error]
@@ -155,6 +159,15 @@ func RemoveVersion(ctx context.Context, s Store, v Version) error {
 		return x.RemoveVersion(ctx, v)
 	}
 	return NewError("remove version", v.Path, ErrUnsupported, "", nil)
+}
+
+// OpenVersion opens one version of an object; ErrUnsupported where the store
+// cannot read any but the current one.
+func OpenVersion(ctx context.Context, s Store, v Version) (Object, error) {
+	if x, ok := s.(VersionOpener); ok {
+		return x.OpenVersion(ctx, v)
+	}
+	return nil, NewError("open version", v.Path, ErrUnsupported, "", nil)
 }
 
 // Unfinished lists unfinished uploads under a prefix; none where the store has no such thing.

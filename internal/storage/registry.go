@@ -191,6 +191,14 @@ func (d *dispatcher) RemoveVersion(ctx context.Context, v Version) error {
 	return RemoveVersion(ctx, s, v)
 }
 
+func (d *dispatcher) OpenVersion(ctx context.Context, v Version) (Object, error) {
+	s, err := d.at(ctx, "open", v.Path)
+	if err != nil {
+		return nil, err
+	}
+	return OpenVersion(ctx, s, v)
+}
+
 func (d *dispatcher) Unfinished(ctx context.Context, prefix string) iter.Seq2[Upload, error] {
 	s, err := d.at(ctx, "list", prefix)
 	if err != nil {

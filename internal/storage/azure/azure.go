@@ -264,10 +264,34 @@ func (b *bucket) OpenKnown(ctx context.Context, known storage.Info) (storage.Obj
 	return &object{b: b, ctx: ctx, info: known}, nil
 }
 
+// OpenVersion opens one version or snapshot without a request.
+func (b *bucket) OpenVersion(ctx context.Context, v storage.Version) (storage.Object, error) {
+	return &object{b: b, ctx: ctx, info: v.Info, version: v.Version}, nil
+}
+
 type object struct {
-	b    *bucket
-	ctx  context.Context
-	info storage.Info
+	b       *bucket
+	ctx     context.Context
+	info    storage.Info
+	version string // "" = the current one
+}
+
+// client addresses the object's version.
+func (o *object) client() (*blob.Client, error) {
+	client := o.b.blob(o.info.Path)
+	if o.version == "" {
+		return client, nil
+	}
+	var err error
+	if id, isSnapshot := strings.CutPrefix(o.version, snapshotMark); isSnapshot {
+		client, err = client.WithSnapshot(id)
+	} else {
+		client, err = client.WithVersionID(o.version)
+	}
+	if err != nil {
+		return nil, storage.NewError("open version", o.info.Path, storage.ErrPrecondition, "bad version id", nil)
+	}
+	return client, nil
 }
 
 func (o *object) Info() storage.Info { return o.info }
@@ -285,9 +309,13 @@ func (o *object) ReadAt(p []byte, off int64) (int, error) {
 		}
 		return 0, io.EOF
 	}
+	client, err := o.client()
+	if err != nil {
+		return 0, err
+	}
 	ctx, cancel := patience(o.ctx, want)
 	defer cancel()
-	out, err := o.b.blob(o.info.Path).DownloadStream(ctx, &blob.DownloadStreamOptions{
+	out, err := client.DownloadStream(ctx, &blob.DownloadStreamOptions{
 		Range: blob.HTTPRange{Offset: off, Count: want}, AccessConditions: conditions(o.info.ETag),
 	})
 	if err != nil {

@@ -191,6 +191,11 @@ func (b *bucket) OpenKnown(ctx context.Context, known store.Info) (store.Object,
 	return &object{b: b, ctx: ctx, info: known}, nil
 }
 
+// OpenVersion opens one generation without a request: the ETag names it.
+func (b *bucket) OpenVersion(ctx context.Context, v store.Version) (store.Object, error) {
+	return b.OpenKnown(ctx, v.Info)
+}
+
 type object struct {
 	b    *bucket
 	ctx  context.Context

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"strings"
 
@@ -63,10 +64,19 @@ func (b *bucket) OpenKnown(ctx context.Context, known storage.Info) (storage.Obj
 	return &object{b: b, ctx: ctx, info: known}, nil
 }
 
+// OpenVersion opens one version without a request.
+func (b *bucket) OpenVersion(ctx context.Context, v storage.Version) (storage.Object, error) {
+	if v.Version == "" || v.DeleteMarker {
+		return nil, storage.NewError("open version", v.Path, fs.ErrNotExist, "", nil)
+	}
+	return &object{b: b, ctx: ctx, info: v.Info, version: &v.Info.Version}, nil
+}
+
 type object struct {
-	b    *bucket
-	ctx  context.Context
-	info storage.Info
+	b       *bucket
+	ctx     context.Context
+	info    storage.Info
+	version *string // nil = the current one
 }
 
 func (o *object) Info() storage.Info { return o.info }
@@ -87,7 +97,7 @@ func (o *object) ReadAt(p []byte, off int64) (int, error) {
 	ctx, cancel := patience(o.ctx, want)
 	defer cancel()
 	out, err := o.b.client.GetObject(ctx, &s3.GetObjectInput{
-		Bucket: &o.b.name, Key: o.b.key(o.info.Path), IfMatch: tag(o.info.ETag),
+		Bucket: &o.b.name, Key: o.b.key(o.info.Path), IfMatch: tag(o.info.ETag), VersionId: o.version,
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+want-1)),
 	})
 	if err != nil {

@@ -197,7 +197,7 @@ func (w *writer) copyPart(number *int32, x piece) (string, error) {
 	defer cancel()
 	out, err := w.b.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
 		Bucket: &w.b.name, Key: w.b.key(w.path), UploadId: &w.upload, PartNumber: number,
-		CopySource:        aws.String(copySource(x.src.b.name, *x.src.b.key(x.src.info.Path))),
+		CopySource:        aws.String(copySource(x.src)),
 		CopySourceRange:   aws.String(fmt.Sprintf("bytes=%d-%d", x.off, x.off+x.n-1)),
 		CopySourceIfMatch: tag(x.src.info.ETag),
 	})
@@ -212,13 +212,18 @@ func (w *writer) copyPart(number *int32, x piece) (string, error) {
 	return untag(out.CopyPartResult.ETag), nil
 }
 
-// copySource is bucket and key, escaped but for the slashes.
-func copySource(bucket, key string) string {
-	segments := strings.Split(key, "/")
+// copySource is bucket and key, escaped but for the slashes, and the version if
+// it is not the current one.
+func copySource(src *object) string {
+	segments := strings.Split(*src.b.key(src.info.Path), "/")
 	for i, s := range segments {
 		segments[i] = strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 	}
-	return bucket + "/" + strings.Join(segments, "/")
+	source := src.b.name + "/" + strings.Join(segments, "/")
+	if src.version != nil {
+		source += "?versionId=" + url.QueryEscape(*src.version)
+	}
+	return source
 }
 
 func (w *writer) putPart(number *int32, p part) (string, error) {

@@ -1,0 +1,123 @@
+package ndjson
+
+import (
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// special marks the bytes at which the inside of a string is not just passed.
+var special = func() (t [256]bool) {
+	for i := range 0x20 {
+		t[i] = true
+	}
+	t['"'], t['\\'] = true, true
+	return t
+}()
+
+// skipString passes a string, from its opening quote to behind its closing one.
+func (w *walker) skipString() (escaped bool, err error) {
+	b := w.buf
+	i := w.pos + 1
+	for {
+		for i+4 <= len(b) && !special[b[i]] && !special[b[i+1]] && !special[b[i+2]] && !special[b[i+3]] {
+			i += 4
+		}
+		for i < len(b) && !special[b[i]] {
+			i++
+		}
+		if i >= len(b) {
+			return false, errSyntax
+		}
+		switch b[i] {
+		case '"':
+			w.pos = i + 1
+			return escaped, nil
+		case '\\':
+			escaped = true
+			if i+1 >= len(b) {
+				return false, errSyntax
+			}
+			switch b[i+1] {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+				i += 2
+			case 'u':
+				if _, ok := hex4(b[i+2:]); !ok {
+					return false, errSyntax
+				}
+				i += 6
+			default:
+				return false, errSyntax
+			}
+		default:
+			return false, errSyntax // a control character
+		}
+	}
+}
+
+func hex4(b []byte) (rune, bool) {
+	if len(b) < 4 {
+		return 0, false
+	}
+	var r rune
+	for _, c := range b[:4] {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}
+
+// unescape writes a checked string's text. Half a surrogate pair becomes bytes
+// that no UTF-8 text has, so that it equals no key.
+func (w *walker) unescape(s []byte) []byte {
+	out := w.text[:0]
+	for i := 0; i < len(s); {
+		if s[i] != '\\' {
+			out = append(out, s[i])
+			i++
+			continue
+		}
+		c := s[i+1]
+		i += 2
+		switch c {
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'n':
+			c = '\n'
+		case 'r':
+			c = '\r'
+		case 't':
+			c = '\t'
+		case 'u':
+			r, _ := hex4(s[i:])
+			i += 4
+			if utf16.IsSurrogate(r) {
+				low := rune(-1)
+				if i+6 <= len(s) && s[i] == '\\' && s[i+1] == 'u' {
+					low, _ = hex4(s[i+2:])
+				}
+				pair := utf16.DecodeRune(r, low)
+				if pair == utf8.RuneError {
+					out = append(out, 0xed, 0xa0|byte(r>>6&0x1f), 0x80|byte(r&0x3f))
+					continue
+				}
+				r, i = pair, i+6
+			}
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		out = append(out, c)
+	}
+	w.text = out
+	return out
+}

@@ -1,0 +1,165 @@
+package scanner
+
+import (
+	"fmt"
+
+	"github.com/expunge/expunge/keyset"
+)
+
+// MaxLists is how many lists a key column may lie in.
+const MaxLists = 4
+
+// Place says in which elements of the lists around it a value lies, the
+// outermost first; -1 is no list.
+type Place [MaxLists]int32
+
+// NoPlace is outside of every list.
+var NoPlace = Place{-1, -1, -1, -1}
+
+// joins says whether two values may belong to one key: they lie in the same
+// elements, as far as both lie in lists.
+func (p Place) joins(q Place) bool {
+	for i := range p {
+		if p[i] >= 0 && q[i] >= 0 && p[i] != q[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (p Place) merge(q Place) Place {
+	for i := range p {
+		p[i] = max(p[i], q[i])
+	}
+	return p
+}
+
+// Tuples collects one record's key values and says which matches they hit. A
+// value that is a whole key is looked up at once; the parts of a composite key
+// are kept until the record is complete.
+type Tuples struct {
+	sets  []*keyset.Set
+	parts [][]KeyPart
+	vals  [][]partValue // by match and part, composite keys only
+	at    [][2]int      // slot to match and part
+	first []int         // match to its first slot
+	arena []byte
+	hit   []bool // by match
+	// Places are the places of the hits, where wanted.
+	Places      []Place
+	WantPlaces  bool
+	present     []uint64 // by match: parts seen
+	Any         bool     // some match has hit
+	Values      int64
+	Foreign     int64
+	HavePresent bool // a record had all columns of a match
+}
+
+type partValue struct {
+	from, to int // in arena
+	place    Place
+}
+
+// NewTuples binds the matches' keysets.
+func NewTuples(matches []Match) (*Tuples, error) {
+	t := &Tuples{hit: make([]bool, len(matches)), present: make([]uint64, len(matches))}
+	for m, x := range matches {
+		parts, err := NewKeyParts(x.Keys)
+		if err != nil {
+			return nil, err
+		}
+		if len(parts) != len(x.Columns) || len(parts) > 64 {
+			return nil, fmt.Errorf("keyset %s has %d key parts, the match %d columns: %w", x.Keys.Name(), len(parts), len(x.Columns), keyset.ErrType)
+		}
+		t.sets, t.parts = append(t.sets, x.Keys), append(t.parts, parts)
+		t.first = append(t.first, len(t.at))
+		for p := range parts {
+			t.at = append(t.at, [2]int{m, p})
+			t.vals = append(t.vals, nil)
+		}
+	}
+	return t, nil
+}
+
+// Slots is the number of key columns; Part is the part behind a slot, in the
+// order of matches and their columns.
+func (t *Tuples) Slots() int { return len(t.at) }
+
+// Part is the key part of a slot.
+func (t *Tuples) Part(slot int) *KeyPart { return &t.parts[t.at[slot][0]][t.at[slot][1]] }
+
+// Reset begins a record.
+func (t *Tuples) Reset() {
+	t.arena, t.Any, t.Places = t.arena[:0], false, t.Places[:0]
+	for i := range t.vals {
+		t.vals[i] = t.vals[i][:0]
+	}
+	clear(t.hit)
+	clear(t.present)
+}
+
+// Seen notes that the record has a slot's column, whatever its value.
+func (t *Tuples) Seen(slot int) {
+	m := t.at[slot][0]
+	t.present[m] |= 1 << t.at[slot][1]
+	if !t.HavePresent && t.present[m] == 1<<len(t.parts[m])-1 {
+		t.HavePresent = true
+	}
+}
+
+// Arena is where canonical forms are appended before Add.
+func (t *Tuples) Arena() []byte { return t.arena }
+
+// Add takes a value, as a KeyPart appended it to Arena.
+func (t *Tuples) Add(slot int, grown []byte, ok, comparable bool, place Place) {
+	t.Values++
+	if !comparable {
+		t.Foreign++
+	}
+	if !ok {
+		return
+	}
+	from := len(t.arena)
+	m := t.at[slot][0]
+	if len(t.parts[m]) == 1 {
+		if t.sets[m].Contains(grown[from:]) {
+			t.note(m, place)
+		}
+		return
+	}
+	t.arena = grown
+	t.vals[slot] = append(t.vals[slot], partValue{from, len(grown), place})
+}
+
+func (t *Tuples) note(m int, place Place) {
+	t.hit[m], t.Any = true, true
+	if t.WantPlaces {
+		t.Places = append(t.Places, place)
+	}
+}
+
+// Finish joins the parts of composite keys; it returns which matches hit.
+func (t *Tuples) Finish() []bool {
+	for m, parts := range t.parts {
+		if len(parts) > 1 {
+			t.join(m, 0, NoPlace, make([][]byte, len(parts)))
+		}
+	}
+	return t.hit
+}
+
+func (t *Tuples) join(m, part int, place Place, chosen [][]byte) {
+	if part == len(chosen) {
+		if t.sets[m].Contains(t.sets[m].Schema().AppendTuple(nil, chosen...)) {
+			t.note(m, place)
+		}
+		return
+	}
+	for _, v := range t.vals[t.first[m]+part] {
+		if !place.joins(v.place) || t.hit[m] && !t.WantPlaces {
+			continue
+		}
+		chosen[part] = t.arena[v.from:v.to]
+		t.join(m, part+1, place.merge(v.place), chosen)
+	}
+}

@@ -1,0 +1,163 @@
+package objects
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/warehouse"
+)
+
+// hiveNull is how Hive and Spark write NULL into a path.
+const hiveNull = "__HIVE_DEFAULT_PARTITION__"
+
+// partitions are the values that an object's folders give ("name=value").
+func partitions(p string) map[string]string {
+	steps := strings.Split(storage.ParseLocation(p).Key, "/")
+	var out map[string]string
+	for _, s := range steps[:len(steps)-1] {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		if v, err := url.PathUnescape(value); err == nil {
+			value = v
+		}
+		if n, err := url.PathUnescape(name); err == nil {
+			name = n
+		}
+		out[name] = value
+	}
+	return out
+}
+
+// object is a selection as it applies to one object, with the values of its
+// path filled in.
+type objectMatch struct {
+	match []warehouse.BoundMatch // what is left to look for in records
+	index []int                  // of each in the selection
+	every []int                  // matches that the path alone decides: all records are hit
+	byKey bool                   // a match column is a partition: the path holds a key or not
+}
+
+// fix resolves partition columns for one object. A key of several parts, some
+// of them in the path, becomes the keyset of the other parts for that value.
+func (t *Target) fix(p string, bound []warehouse.BoundMatch) (*objectMatch, error) {
+	values := partitions(p)
+	out := &objectMatch{}
+	for i, m := range bound {
+		fixed := make([]bool, len(m.Columns))
+		n := 0
+		for k, c := range m.Columns {
+			if len(c.Path) == 1 {
+				_, fixed[k] = values[c.Path[0]]
+			}
+			if fixed[k] {
+				n++
+			}
+		}
+		if n == 0 {
+			out.match, out.index = append(out.match, m), append(out.index, i)
+			continue
+		}
+		out.byKey = true
+		rest, every, err := t.reduce(m, fixed, values)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case every:
+			out.every = append(out.every, i)
+		case rest != nil:
+			out.match, out.index = append(out.match, *rest), append(out.index, i)
+		}
+	}
+	return out, nil
+}
+
+// reduce is a match without the parts that the path fixes: nil when no key has
+// these values, every when they are a whole key.
+func (t *Target) reduce(m warehouse.BoundMatch, fixed []bool, values map[string]string) (rest *warehouse.BoundMatch, every bool, err error) {
+	schema := m.Keys.Schema()
+	want := make([][]byte, len(schema))
+	id := m.Keys.Name()
+	for k := range schema {
+		if !fixed[k] {
+			continue
+		}
+		text := values[m.Columns[k].Path[0]]
+		if text == hiveNull {
+			return nil, false, nil
+		}
+		canonical, err := schema[k].AppendText(nil, []byte(text))
+		if err != nil {
+			return nil, false, nil // what is no value of the type is no key
+		}
+		want[k] = canonical
+		id += "\x00" + string(canonical)
+	}
+	var left keyset.Schema
+	var columns []warehouse.ColumnRef
+	for k := range schema {
+		if !fixed[k] {
+			left, columns = append(left, schema[k]), append(columns, m.Columns[k])
+		}
+	}
+	if len(left) == 0 {
+		return nil, m.Keys.Contains(schema.AppendTuple(nil, want...)), nil
+	}
+	set, err := t.reduced(id, m.Keys, left, want)
+	if err != nil || set.Len() == 0 {
+		return nil, false, err
+	}
+	return &warehouse.BoundMatch{Keys: set, Columns: columns}, false, nil
+}
+
+// reduced is the set of the other parts of the keys that have the wanted ones.
+// The last few are remembered: objects of one partition come together.
+func (t *Target) reduced(id string, keys *keyset.Set, left keyset.Schema, want [][]byte) (*keyset.Set, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s, ok := t.sets[id]; ok {
+		return s, nil
+	}
+	b, err := keyset.NewBuilder(keys.Name(), left)
+	if err != nil {
+		return nil, err
+	}
+	var parts, rest [][]byte
+	for key := range keys.All() {
+		if parts, err = keys.Schema().SplitTuple(parts[:0], key); err != nil {
+			return nil, err
+		}
+		rest = rest[:0]
+		same := true
+		for k, w := range want {
+			if w == nil {
+				rest = append(rest, parts[k])
+			} else if string(w) != string(parts[k]) {
+				same = false
+				break
+			}
+		}
+		if !same {
+			continue
+		}
+		if err := b.Add(left.AppendTuple(nil, rest...)); err != nil {
+			return nil, err
+		}
+	}
+	s, err := b.Build()
+	if err != nil {
+		return nil, err
+	}
+	if len(t.sets) >= 64 {
+		clear(t.sets)
+	}
+	t.sets[id] = s
+	return s, nil
+}
