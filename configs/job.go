@@ -150,6 +150,7 @@ const (
 // Action is what happens to a matching row.
 type Action struct {
 	Kind    string      `json:"kind"`
+	Implied bool        `json:"implied,omitempty"` // delete, because the job file names no action
 	Redact  []Redaction `json:"redact,omitempty"`
 	Element string      `json:"element,omitempty"` // the list or map column whose matching elements go
 }
@@ -229,7 +230,7 @@ func (j *Job) complete() {
 	for i := range j.Targets {
 		t := &j.Targets[i]
 		if t.Action.Kind == "" && !t.nested() {
-			t.Action.Kind = Delete
+			t.Action.Kind, t.Action.Implied = Delete, true
 		}
 		if t.Table != "" && t.Refs == "" {
 			t.Refs = "block"

@@ -314,18 +314,25 @@ func (c *checker) action(field string, t *Target) {
 		if len(a.Redact) == 0 {
 			c.failf(at, "name the columns to redact, such as {redact: {name: null, city: REDACTED}}")
 		}
-		if slices.ContainsFunc(a.Redact, func(r Redaction) bool { return r.Column == "" }) {
-			c.failf(at, "a column's name is empty")
+		seen := map[string]bool{}
+		for _, r := range a.Redact {
+			switch {
+			case r.Column == "":
+				c.failf(at, "a column's name is empty")
+			case seen[r.Column]:
+				c.failf(at, "column %s is named twice", quote(r.Column))
+			}
+			seen[r.Column] = true
 		}
 	case RemoveElement:
 		if a.Element == "" {
 			c.failf(at, "name the list or map column, such as {remove_element: members}")
 		}
 		for _, m := range t.Match {
-			for _, col := range m.Columns {
-				if a.Element != "" && !strings.HasPrefix(strings.TrimPrefix(col, "$."), a.Element+".") && !strings.HasPrefix(strings.TrimPrefix(col, "$."), a.Element+"[") {
-					c.failf(at, "elements of %s cannot be matched by column %s, which lies outside it", quote(a.Element), quote(col))
-				}
+			// Parts of a composite key may lie outside: they hold for every element of the row.
+			inside := slices.ContainsFunc(m.Columns, func(col string) bool { return insideOf(a.Element, col) })
+			if a.Element != "" && !inside && len(m.Columns) > 0 {
+				c.failf(at, "elements of %s cannot be matched by column %s, which lies outside it", quote(a.Element), quote(m.Columns[0]))
 			}
 		}
 	case "":
@@ -337,6 +344,12 @@ func (c *checker) action(field string, t *Target) {
 	default:
 		c.failf(at, "%s: not an action", quote(a.Kind))
 	}
+}
+
+// insideOf says whether a column's path leads through a list or map.
+func insideOf(list, col string) bool {
+	list, col = strings.TrimPrefix(list, "$."), strings.TrimPrefix(col, "$.")
+	return strings.HasPrefix(col, list+".") || strings.HasPrefix(col, list+"[")
 }
 
 // duplicates refuses a target that is named twice: two actions on one table would race.

@@ -102,9 +102,6 @@ var badInputs = []badInput{
 	{name: "wrong signing key", want: manifests.ErrKey, spoil: func(t *testing.T, _ *demo.Lakehouse, cfg *configs.Job, _ *jobs.Env) {
 		cfg.Signing.Executor = "file:" + write(t, "not a key")
 	}},
-	{name: "action that is not delete", want: jobs.ErrUsage, spoil: func(_ *testing.T, _ *demo.Lakehouse, cfg *configs.Job, _ *jobs.Env) {
-		cfg.Targets[0].Action = configs.Action{Kind: configs.Redact, Redact: []configs.Redaction{{Column: "note", Null: true}}}
-	}},
 	{name: "since without a time column", want: jobs.ErrUsage, spoil: func(_ *testing.T, _ *demo.Lakehouse, cfg *configs.Job, _ *jobs.Env) {
 		cfg.Targets[0].Time = ""
 	}},

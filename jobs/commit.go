@@ -59,15 +59,15 @@ func (r *Run) overLimit() error {
 	var rows, files int64
 	lim, _ := r.limits()
 	for _, t := range r.progress.scanned.Targets {
-		rows += t.Erased
+		rows += t.Erased + t.Changed
 		files += t.Rewritten + t.Dropped
 		total := max(r.progress.planned.Targets[t.Slot].Plan.TotalRows, t.Rows) // objects' rows are known once they are read
-		if err := r.overShare(t.Slot, t.Erased, total); err != nil {
+		if err := r.overShare(t.Slot, t.Erased+t.Changed, total); err != nil {
 			return err
 		}
 	}
 	if lim.rows > 0 && rows > lim.rows {
-		return &limitError{Limit: "rows", Slot: -1, text: fmt.Sprintf("%d rows would be erased and the job's limit is %d: nothing was committed", rows, lim.rows)}
+		return &limitError{Limit: "rows", Slot: -1, text: fmt.Sprintf("%d rows would be erased or changed and the job's limit is %d: nothing was committed", rows, lim.rows)}
 	}
 	if lim.files > 0 && files > lim.files {
 		return &limitError{Limit: "files", Slot: -1, text: fmt.Sprintf("%d files would be replaced and the job's limit is %d: nothing was committed", files, lim.files)}
@@ -81,7 +81,7 @@ func (r *Run) overShare(slot int, erased, total int64) error {
 	if share == 0 || erased <= share.Of(total) {
 		return nil
 	}
-	return &limitError{Limit: "share", Slot: slot, text: fmt.Sprintf("%d of %d rows of %s would be erased and the job's limit is %s: nothing was committed",
+	return &limitError{Limit: "share", Slot: slot, text: fmt.Sprintf("%d of %d rows of %s would be erased or changed and the job's limit is %s: nothing was committed",
 		erased, total, r.targets[slot].name, share)}
 }
 
@@ -157,12 +157,13 @@ func (r *Run) commit(ctx context.Context, t *boundTarget) (*warehouse.Committed,
 		},
 		Earlier: func(ctx context.Context) iter.Seq2[warehouse.Result, error] { return r.earlier(ctx, t.slot) },
 		Check: func(n warehouse.Totals) error {
-			return r.overShare(t.slot, n.Erased, max(n.Rows, pt.Plan.TotalRows, sum.Rows))
+			return r.overShare(t.slot, n.Erased+n.Changed, max(n.Rows, pt.Plan.TotalRows, sum.Rows))
 		},
 		Fence:      r.fence,
 		Attempts:   r.job.cfg.Commit.Attempts,
 		Grace:      r.job.cfg.Grace.Duration(),
 		Properties: map[string]string{"expunge.job": r.job.cfg.Name},
+		Redefined:  t.action.Redefined,
 	}
 	if req.Grace > 0 {
 		req.ProtectUntil = clock.Now(ctx).Add(req.Grace)

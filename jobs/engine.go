@@ -31,6 +31,7 @@ type ShardResult struct {
 	LeftAlone int64  `json:"left_alone"`
 	Rows      int64  `json:"rows"`
 	Erased    int64  `json:"erased"`
+	Changed   int64  `json:"changed,omitempty"`
 	BytesRead int64  `json:"bytes_read"`
 	Copied    int64  `json:"copied"`
 	Encoded   int64  `json:"encoded"`

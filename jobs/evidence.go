@@ -86,7 +86,7 @@ func (e *recorder) file(target string, res warehouse.Result, keyed, verified boo
 		Kind: manifests.RecordFile, Target: target, Path: e.path(f.Path, keyed), Keyed: keyed,
 		Status: string(res.Status), Method: res.Method, Reason: res.Reason, Format: f.Format,
 		SizeBefore: f.Size, ETag: f.ETag, Version: f.Version, RowsIn: res.RowsIn, RowsOut: res.RowsOut,
-		RowsErased: res.Erased, RowsDeleted: res.AlreadyDeleted,
+		RowsErased: res.Erased, RowsChanged: res.Changed, RowsDeleted: res.AlreadyDeleted,
 		BytesRead: res.BytesRead, BytesCopied: res.BytesCopied, BytesEncoded: res.BytesEncoded, Rewriter: res.Rewriter,
 	}
 	if rec.Method == "" {

@@ -100,7 +100,7 @@ func (r *Run) statusFacts(mt *manifests.Target, m *manifests.Manifest, t *boundT
 func (r *Run) commitFacts(mt *manifests.Target, m *manifests.Manifest, c commitRecord) {
 	mt.Before, mt.After = version(c.Before), version(c.After)
 	mt.FilesRewritten, mt.FilesDropped = c.FilesReplaced, c.FilesDropped
-	mt.RowsErased, mt.RowsDeleted = c.RowsErased, c.RowsAlreadyDeleted
+	mt.RowsErased, mt.RowsChanged, mt.RowsDeleted = c.RowsErased, c.RowsChanged, c.RowsAlreadyDeleted
 	mt.DeleteFilesRemoved, mt.DeleteFilesReplaced = c.DeleteFilesRemoved, c.DeleteFilesReplaced
 	mt.Groups, mt.Attempts, mt.Conflicts = 1, int64(c.Attempts), int64(c.Conflicts)
 	mt.RowsIn, mt.RowsOut = c.RowsIn, c.RowsOut

@@ -16,6 +16,7 @@ import (
 type ScanResult struct {
 	Rows      int64
 	Hits      *roaring64.Bitmap // row positions that carry a key
+	Elements  *roaring64.Bitmap // rewriter.ElementKeys of the elements that do, where they were asked for
 	PerMatch  []int64
 	Method    string
 	BytesRead int64
@@ -33,6 +34,15 @@ type Format interface {
 	Rewrite(ctx context.Context, src storage.Object, dst storage.Writer, e rewriter.Edit, o rewriter.Options) (*rewriter.Result, error)
 }
 
+// actionFormat is a Format whose rows can also be changed: redacted, or freed
+// of elements. Without it only delete is possible.
+type actionFormat interface {
+	// ScanElements is Scan that also says which elements of a list or map carry the keys.
+	ScanElements(ctx context.Context, src storage.Object, m []warehouse.BoundMatch, list warehouse.ColumnRef) (*ScanResult, error)
+	// Pending returns those of the redactions' rows that do not yet hold what they are to be set to.
+	Pending(ctx context.Context, src storage.Object, r []rewriter.Redaction) (*roaring64.Bitmap, error)
+}
+
 // parquetFormat is the format of Iceberg tables that expunge can rewrite.
 type parquetFormat struct{}
 
@@ -48,12 +58,32 @@ func (parquetFormat) Rewrite(ctx context.Context, src storage.Object, dst storag
 	return rewriteparquet.Rewrite(ctx, src, dst, e, o)
 }
 
+func (parquetFormat) ScanElements(ctx context.Context, src storage.Object, m []warehouse.BoundMatch, list warehouse.ColumnRef) (*ScanResult, error) {
+	ref := refOf(list)
+	res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(m), Options: scanner.Options{Elements: &ref, Keys: true}})
+	if err != nil {
+		return nil, err
+	}
+	out := &ScanResult{Rows: res.Rows, Hits: res.Hits, Elements: roaring64.New(), PerMatch: res.PerMatch, Method: string(res.Method),
+		BytesRead: res.BytesRead, Keys: res.Keys}
+	for _, e := range res.Elements {
+		for i, row := range e.Rows {
+			out.Elements.Add(rewriter.ElementKey(uint64(row), e.Index[i]))
+		}
+	}
+	return out, nil
+}
+
+func (parquetFormat) Pending(ctx context.Context, src storage.Object, r []rewriter.Redaction) (*roaring64.Bitmap, error) {
+	return rewriteparquet.Pending(ctx, rewriteparquet.Input{ReaderAt: src, Size: src.Info().Size}, r)
+}
+
 func scanMatches(m []warehouse.BoundMatch) []scanner.Match {
 	out := make([]scanner.Match, len(m))
 	for i, b := range m {
 		cols := make([]scanner.ColumnRef, len(b.Columns))
 		for k, c := range b.Columns {
-			cols[k] = scanner.ColumnRef{FieldID: int32(c.FieldID), Path: c.Path}
+			cols[k] = refOf(c)
 		}
 		out[i] = scanner.Match{Keys: b.Keys, Columns: cols}
 	}
@@ -68,4 +98,8 @@ func (j *Job) format(name string) (Format, bool) {
 		return parquetFormat{}, true
 	}
 	return nil, false
+}
+
+func refOf(c warehouse.ColumnRef) scanner.ColumnRef {
+	return scanner.ColumnRef{FieldID: int32(c.FieldID), Path: c.Path, Names: c.Names}
 }

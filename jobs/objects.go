@@ -52,7 +52,11 @@ func (j *Job) bindPrefix(ctx context.Context, config int, sets map[string]*keyse
 	if err != nil {
 		return nil, err
 	}
-	return &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target, bound: bound}, nil
+	action, err := target.BindAction(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	return &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target, bound: bound, action: action}, nil
 }
 
 // prefixName is the prefix as the job file writes it, with the format where

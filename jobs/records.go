@@ -104,6 +104,7 @@ type scanTotals struct {
 	LeftAlone int64   `json:"left_alone"`
 	Rows      int64   `json:"rows"`
 	Erased    int64   `json:"erased"`
+	Changed   int64   `json:"changed,omitempty"`
 	BytesRead int64   `json:"bytes_read"`
 	Copied    int64   `json:"copied"`
 	Encoded   int64   `json:"encoded"`
@@ -119,6 +120,7 @@ func (t *scanTotals) add(r ShardResult) {
 	t.LeftAlone += r.LeftAlone
 	t.Rows += r.Rows
 	t.Erased += r.Erased
+	t.Changed += r.Changed
 	t.BytesRead += r.BytesRead
 	t.Copied += r.Copied
 	t.Encoded += r.Encoded

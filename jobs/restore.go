@@ -74,7 +74,7 @@ func (r *Run) restorable(tables []string) ([]int, error) {
 	if len(slots) == 0 {
 		return nil, fmt.Errorf("run changed no table: %w", ErrUsage)
 	}
-	return slots, nil
+	return slots, r.onlyDeletes(slots)
 }
 
 func (r *Run) restoreSlot(ctx context.Context, slot int, dry bool) (*RestoredTable, error) {

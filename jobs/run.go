@@ -185,6 +185,9 @@ func (r *Run) setStatus(ctx context.Context, st, step string) error {
 	}
 	for _, c := range p.committed {
 		s.Counters["rows_erased"] += c.RowsErased
+		if c.RowsChanged > 0 {
+			s.Counters["rows_changed"] += c.RowsChanged
+		}
 		s.Counters["files_replaced"] += c.FilesReplaced + c.FilesDropped
 	}
 	for _, pu := range p.purged {

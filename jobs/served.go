@@ -32,6 +32,7 @@ func verifyTable(ctx context.Context, store storage.Store, t *boundTarget, locat
 			location, store = at, withObject{store, at, raw}
 		}
 	}
+	o.Action = t.action
 	return verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: location}, t.bound, o)
 }
 

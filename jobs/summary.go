@@ -56,7 +56,8 @@ type TargetSummary struct {
 // TargetScan counts what scanning a table came to.
 type TargetScan struct {
 	Files, Clean, Rewritten, Dropped, Failed, LeftAlone int64
-	Erased, BytesRead, Copied, Encoded                  int64
+	Erased, Changed                                     int64 // rows
+	BytesRead, Copied, Encoded                          int64
 }
 
 // PlanSummary says what a run would do.
@@ -188,7 +189,7 @@ func (r *Run) targetSummary(pt planTarget) TargetSummary {
 	sum := r.progress.totals(pt.Slot)
 	out := TargetSummary{Name: pt.Name, Status: manifests.TargetUntouched, Plan: pt.Plan,
 		Scan: TargetScan{Files: sum.Files, Clean: sum.Clean, Rewritten: sum.Rewritten, Dropped: sum.Dropped, Failed: sum.Failed,
-			LeftAlone: sum.LeftAlone, Erased: sum.Erased, BytesRead: sum.BytesRead, Copied: sum.Copied, Encoded: sum.Encoded}}
+			LeftAlone: sum.LeftAlone, Erased: sum.Erased, Changed: sum.Changed, BytesRead: sum.BytesRead, Copied: sum.Copied, Encoded: sum.Encoded}}
 	if c, ok := r.progress.committed[pt.Slot]; ok {
 		out.Committed, out.Status = &c.Committed, manifests.TargetDone
 		if c.NoChange {

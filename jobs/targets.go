@@ -22,6 +22,7 @@ type boundTarget struct {
 	sel    warehouse.Selection
 	target warehouse.Target
 	bound  []warehouse.BoundMatch
+	action *warehouse.BoundAction
 }
 
 // window is what --since and --until ask for.
@@ -118,24 +119,26 @@ func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[
 	if err != nil {
 		return nil, nil, err
 	}
-	if tc.Action.Kind != configs.Delete {
-		// Never a row deleted that was to be redacted.
-		return nil, nil, fmt.Errorf("table %s: action %s is not supported by this version, only delete is: %w", name, tc.Action.Kind, ErrUsage)
-	}
 	sel, err := selection(tc, sets, w)
 	if err != nil {
 		return nil, nil, fmt.Errorf("table %s: %w", name, err)
 	}
-	bound, err := target.Bind(ctx, sel)
+	t := &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target}
+	t.bound, err = target.Bind(ctx, sel)
+	if err == nil {
+		t.action, err = target.BindAction(ctx, sel)
+	}
 	switch {
 	case errors.Is(err, warehouse.ErrNotFound) && tc.MissingColumn == "list":
-		return nil, &warehouse.Excluded{What: name, Reason: "has no match column", Declared: true}, nil
+		return nil, &warehouse.Excluded{What: name, Reason: "has no such column", Declared: true}, nil
 	case errors.Is(err, warehouse.ErrUnsupported):
 		return nil, &warehouse.Excluded{What: name, Reason: reasonOf(err)}, nil
+	case errors.Is(err, warehouse.ErrAction):
+		return nil, nil, fmt.Errorf("%w: %w", err, ErrUsage)
 	case err != nil:
 		return nil, nil, err // names the table
 	}
-	return &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target, bound: bound}, nil, nil
+	return t, nil, explicitAction(t)
 }
 
 // selection is a job target as the warehouse sees it.

@@ -207,7 +207,7 @@ func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecor
 }
 
 func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boundTarget, res warehouse.Result) error {
-	rw := verifier.Rewrite{Old: res.Task.File, Action: t.sel.Action, Matches: t.bound, Lineage: res.Task.File.FirstRowID != nil}
+	rw := verifier.Rewrite{Old: res.Task.File, Action: t.action, Matches: t.bound, Lineage: res.Task.File.FirstRowID != nil}
 	if res.Output != nil {
 		rw.New, rw.NewSize = res.Output.Path, res.Output.Size
 	}
@@ -224,7 +224,7 @@ func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boun
 	switch {
 	case !rep.Equal:
 		s.bad, s.why = s.bad+1, "survivors differ: "+rep.Difference
-	case rep.Erased != res.Erased || rep.AlreadyDeleted != res.AlreadyDeleted || rep.RowsNew != res.RowsOut:
+	case rep.Erased != res.Erased || rep.Changed != res.Changed || rep.AlreadyDeleted != res.AlreadyDeleted || rep.RowsNew != res.RowsOut:
 		s.bad, s.why = s.bad+1, "row counts differ from the run's"
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/expunge/expunge/internal/redact"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/rewriter"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -105,6 +106,7 @@ func (r *ShardResult) count(res warehouse.Result) {
 	}
 	r.Rows += res.RowsIn
 	r.Erased += res.Erased
+	r.Changed += res.Changed
 	r.BytesRead += res.BytesRead
 	r.Copied += res.BytesCopied
 	r.Encoded += res.BytesEncoded
@@ -207,6 +209,7 @@ type fileWork struct {
 	t      *boundTarget
 	task   warehouse.Task
 	format Format
+	src    storage.Object // the data file, while it is worked on
 }
 
 func (f fileWork) do(ctx context.Context, res *warehouse.Result) error {
@@ -223,28 +226,34 @@ func (f fileWork) do(ctx context.Context, res *warehouse.Result) error {
 	if n := src.Info().Size; n != f.task.File.Size {
 		return fmt.Errorf("data file has %d bytes and the table lists %d: %w", n, f.task.File.Size, rewriter.ErrCorrupt)
 	}
-	scan, err := f.format.Scan(ctx, src, f.t.bound)
+	f.src = src
+	scan, err := f.scan(ctx)
 	if err != nil {
 		return fmt.Errorf("scan: %w", err)
 	}
 	res.Method, res.BytesRead, res.PerMatch = scan.Method, scan.BytesRead, scan.PerMatch
-	if scan.Hits.IsEmpty() {
+	pending, err := f.pending(ctx, scan)
+	if err != nil {
+		return fmt.Errorf("look for rows that are redacted already: %w", err)
+	}
+	if pending.IsEmpty() {
+		if !scan.Hits.IsEmpty() {
+			res.Method = manifests.MethodScanned
+		}
 		res.Status = warehouse.Clean
 		return nil
 	}
 	if res.Keys, err = keyNumbers(scan.Keys); err != nil {
 		return err
 	}
-	deleted, err := f.t.target.Deleted(ctx, f.task)
+	c, err := f.change(ctx, scan, pending)
 	if err != nil {
-		return fmt.Errorf("read tombstones: %w", err)
+		return err
 	}
-	hits := scan.Hits.Clone()
-	hits.AndNot(deleted)
-	gone := roaring64.Or(scan.Hits, deleted)
-	res.Erased = int64(hits.GetCardinality())
-	res.AlreadyDeleted = int64(deleted.GetCardinality())
-	res.RowsOut = res.RowsIn - int64(gone.GetCardinality())
+	res.Erased = int64(c.erased.GetCardinality())
+	res.Changed = int64(c.changed.GetCardinality())
+	res.AlreadyDeleted = int64(c.alreadyDeleted.GetCardinality())
+	res.RowsOut = res.RowsIn - int64(c.edit.Erase.GetCardinality())
 	res.Status = warehouse.Rewritten
 	if res.RowsOut == 0 {
 		res.Status = warehouse.Dropped
@@ -252,20 +261,16 @@ func (f fileWork) do(ctx context.Context, res *warehouse.Result) error {
 	if f.dry || res.Status == warehouse.Dropped {
 		return nil
 	}
-	return f.rewrite(ctx, store, src, gone, res)
+	return f.rewrite(ctx, store, c, res)
 }
 
 // rewrite writes the survivors under a name that follows from run, task and
 // content, so that a second attempt finds the first one's file and adopts it.
-func (f fileWork) rewrite(ctx context.Context, store storage.Store, src storage.Object, gone *roaring64.Bitmap, res *warehouse.Result) error {
-	edit := rewriter.Edit{Erase: gone}
-	if id := f.task.File.FirstRowID; id != nil {
-		edit.Lineage = &rewriter.Lineage{FirstRowID: *id, Sequence: f.task.File.DataSequence}
-	}
-	id := f.task.File.Path + "\x00" + res.Task.File.ETag + "\x00" + f.keyID + "\x00" + bitmapDigest(gone)
+func (f fileWork) rewrite(ctx context.Context, store storage.Store, c *change, res *warehouse.Result) error {
+	id := f.task.File.Path + "\x00" + res.Task.File.ETag + "\x00" + f.keyID + "\x00" + c.id()
 	digest := redact.Digest(f.run.Secret(), id)[:16]
 	path := f.t.target.OutputPath(f.run.ID(), f.task, digest)
-	out, err := f.write(ctx, store, path, src, edit)
+	out, err := f.write(ctx, store, path, f.src, c.edit)
 	if err != nil {
 		return err
 	}

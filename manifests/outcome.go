@@ -104,6 +104,9 @@ func (f *facts) targets() {
 		if len(t.Blockers) > 0 {
 			f.lessen("a ref still pins data to be erased")
 		}
+		if t.RowsChanged > t.RowsOut {
+			f.fail("more rows changed than survived")
+		}
 		if t.RowsIn != t.RowsOut+t.RowsErased+t.RowsDeleted {
 			f.fail("rows in are not survivors, erased and already deleted together")
 		}
@@ -184,7 +187,7 @@ func (f *facts) verification() {
 		if !checked[t.Name] {
 			f.lessen("a target was not verified")
 		}
-		if t.RowsErased > 0 && f.m.Kind == KindRun && !controlled[t.Name] {
+		if t.RowsErased+t.RowsChanged > 0 && f.m.Kind == KindRun && !controlled[t.Name] {
 			f.lessen("rows were erased without a positive control")
 		}
 	}
@@ -226,7 +229,7 @@ func (f *facts) nothing() bool {
 		return false
 	}
 	for i := range f.m.Targets {
-		if t := &f.m.Targets[i]; t.RowsErased > 0 || t.FilesRewritten+t.FilesDropped > 0 {
+		if t := &f.m.Targets[i]; t.RowsErased+t.RowsChanged > 0 || t.FilesRewritten+t.FilesDropped > 0 {
 			return false
 		}
 	}

@@ -61,6 +61,7 @@ type Record struct {
 	RowsIn       int64  `json:"rows_in" parquet:"rows_in"`
 	RowsOut      int64  `json:"rows_out" parquet:"rows_out"`
 	RowsErased   int64  `json:"rows_erased" parquet:"rows_erased"`
+	RowsChanged  int64  `json:"rows_changed,omitempty" parquet:"rows_changed,optional"` // among RowsOut
 	RowsDeleted  int64  `json:"rows_already_deleted" parquet:"rows_already_deleted"`
 	BytesRead    int64  `json:"bytes_read" parquet:"bytes_read"`
 	BytesCopied  int64  `json:"bytes_copied" parquet:"bytes_copied"`
@@ -97,12 +98,15 @@ func (r *Record) Validate() error {
 		if r.Method == "" || r.Status == "" {
 			return fmt.Errorf("%w: a file without method or status", ErrRecord)
 		}
-		if min(r.RowsIn, r.RowsOut, r.RowsErased, r.RowsDeleted) < 0 {
+		if min(r.RowsIn, r.RowsOut, r.RowsErased, r.RowsChanged, r.RowsDeleted) < 0 {
 			return fmt.Errorf("%w: negative row count", ErrRecord)
 		}
 		replaced := r.Status == StatusRewritten || r.Status == StatusDropped
 		if replaced && r.RowsIn != r.RowsOut+r.RowsErased+r.RowsDeleted {
 			return fmt.Errorf("%w: rows in are not rows out, erased and already deleted together", ErrRecord)
+		}
+		if r.RowsChanged > r.RowsOut {
+			return fmt.Errorf("%w: more rows changed than written", ErrRecord)
 		}
 	default:
 		return fmt.Errorf("%w: kind %q", ErrRecord, r.Kind)
@@ -142,6 +146,7 @@ func (t *Totals) add(r *Record) {
 		t.RowsIn += r.RowsIn
 		t.RowsOut += r.RowsOut
 		t.RowsErased += r.RowsErased
+		t.Changed += r.RowsChanged
 		t.Deleted += r.RowsDeleted
 	case StatusFailed:
 		t.Failed++

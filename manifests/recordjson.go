@@ -31,6 +31,9 @@ func (r *Record) appendCanonical(dst []byte) ([]byte, error) {
 	e.str("response", r.Response)
 	e.str("rewriter", r.Rewriter)
 	e.int("rows_already_deleted", r.RowsDeleted)
+	if r.RowsChanged != 0 {
+		e.int("rows_changed", r.RowsChanged)
+	}
 	e.int("rows_erased", r.RowsErased)
 	e.int("rows_in", r.RowsIn)
 	e.int("rows_out", r.RowsOut)

@@ -8,6 +8,8 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 	"golang.org/x/mod/sumdb/tlog"
@@ -144,7 +146,7 @@ func readSidecar(r io.ReaderAt, size int64, yield func(Record, error) bool) (err
 	if v, _ := f.Lookup("format"); v != sidecarFormat {
 		return errors.New("not an evidence sidecar of a known version")
 	}
-	if got, want := f.Schema().String(), parquet.SchemaOf(Record{}).String(); got != want {
+	if !knownColumns(f.Schema()) {
 		return errors.New("unexpected columns")
 	}
 	pr := parquet.NewGenericReader[Record](f)
@@ -168,6 +170,26 @@ func readSidecar(r io.ReaderAt, size int64, yield func(Record, error) bool) (err
 			return err
 		}
 	}
+}
+
+// laterColumns came after the first release: sidecars written before lack them.
+var laterColumns = []string{"rows_changed"}
+
+// knownColumns says whether a sidecar has the columns of Record, or those that
+// Record had before the later ones.
+func knownColumns(s *parquet.Schema) bool {
+	got, want := s.String(), parquet.SchemaOf(Record{}).String()
+	for _, name := range laterColumns {
+		if _, ok := s.Lookup(name); !ok {
+			want = withoutLine(want, " "+name+" ")
+		}
+	}
+	return got == want
+}
+
+func withoutLine(text, mark string) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, mark) }), "\n")
 }
 
 // VerifySidecar reads a sidecar again and compares digest, size, root, record

@@ -66,6 +66,12 @@ func Headline(m *Manifest) string {
 func Explain(m *Manifest) string {
 	rows, tables := m.erased()
 	what := fmt.Sprintf("%s %s erased from %s", group(rows), plural(rows, "row", "rows"), count(tables, "target", "targets"))
+	if changed, in := m.changed(); changed > 0 {
+		with := fmt.Sprintf("%s %s changed (redacted, or freed of elements) in %s", group(changed), plural(changed, "row", "rows"), count(in, "target", "targets"))
+		if what += ", " + with; rows == 0 {
+			what = with
+		}
+	}
 	switch m.Outcome.Result {
 	case Erased:
 		return what + "; absent from every checked surface."
@@ -90,6 +96,16 @@ func Explain(m *Manifest) string {
 func (m *Manifest) erased() (rows, targets int64) {
 	for i := range m.Targets {
 		if n := m.Targets[i].RowsErased; n > 0 {
+			rows += n
+			targets++
+		}
+	}
+	return rows, targets
+}
+
+func (m *Manifest) changed() (rows, targets int64) {
+	for i := range m.Targets {
+		if n := m.Targets[i].RowsChanged; n > 0 {
 			rows += n
 			targets++
 		}
@@ -180,6 +196,9 @@ func (p *printer) covered(m *Manifest) {
 		}
 		p.line("    rows   %s erased, %s were deleted already, %s survivors rewritten, %s in the table",
 			group(t.RowsErased), group(t.RowsDeleted), group(t.RowsOut), group(t.RowsTotal))
+		if t.RowsChanged > 0 {
+			p.line("           %s of the survivors changed", group(t.RowsChanged))
+		}
 		files := fmt.Sprintf("    files  %s in the table, %s read, %s rewritten, %s dropped",
 			group(t.FilesTotal), group(t.FilesScanned), group(t.FilesRewritten), group(t.FilesDropped))
 		for _, sk := range t.Skipped {

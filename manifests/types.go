@@ -223,6 +223,7 @@ type Target struct {
 	RowsIn         int64         `json:"rows_in"`  // of rewritten and dropped files
 	RowsOut        int64         `json:"rows_out"` // survivors written
 	RowsErased     int64         `json:"rows_erased"`
+	RowsChanged    int64         `json:"rows_changed,omitempty"` // survivors that were redacted or lost elements
 	RowsDeleted    int64         `json:"rows_already_deleted"`
 	RowsReturned   int64         `json:"rows_returned,omitempty"` // restore
 	PerMatch       []MatchResult `json:"per_match,omitempty"`
@@ -288,6 +289,7 @@ type Totals struct {
 	RowsIn     int64 `json:"rows_in"`
 	RowsOut    int64 `json:"rows_out"`
 	RowsErased int64 `json:"rows_erased"`
+	Changed    int64 `json:"rows_changed,omitempty"`
 	Deleted    int64 `json:"rows_already_deleted"`
 	Deletes    int64 `json:"physical_deletes"`
 	Failed     int64 `json:"files_failed"`

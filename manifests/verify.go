@@ -252,14 +252,15 @@ func (v *verification) sidecar(b Bundle, m *Manifest) {
 
 // checkTotals compares what the manifest says a target with what the evidence sums up to.
 func (m *Manifest) checkTotals() error {
-	var erased, in, out int64
+	var erased, changed, in, out int64
 	for i := range m.Targets {
 		erased += m.Targets[i].RowsErased
+		changed += m.Targets[i].RowsChanged
 		in += m.Targets[i].RowsIn
 		out += m.Targets[i].RowsOut
 	}
 	t := m.Evidence.Totals
-	if erased != t.RowsErased || in != t.RowsIn || out != t.RowsOut {
+	if erased != t.RowsErased || changed != t.Changed || in != t.RowsIn || out != t.RowsOut {
 		return errors.New("the targets' row counts are not the evidence's sums")
 	}
 	if m.Deletes.Objects+m.Deletes.AlreadyGone != t.Deletes {

@@ -36,6 +36,8 @@ type Edit struct {
 type Column struct {
 	FieldID int32
 	Path    []string
+	// Names are other paths to try where the file carries no field ids.
+	Names [][]string
 	// AllowMissing makes an edit of a column that the file lacks do nothing:
 	// after schema evolution older files read it as null.
 	AllowMissing bool

@@ -20,7 +20,10 @@ type contact struct {
 func TestRedactionIsCompared(t *testing.T) {
 	name := func(s string) *string { return &s }
 	old := []contact{{1, name("anna"), "Ulm", 5}, {2, name("berta"), "Bonn", 6}, {3, nil, "Kiel", 7}}
-	action := warehouse.Action{Kind: "redact", Null: []string{"name"}, Redact: map[string]string{"city": "REDACTED"}}
+	constant := "REDACTED"
+	action := &warehouse.BoundAction{Kind: warehouse.Redact, Redact: []warehouse.BoundRedaction{
+		{Column: warehouse.ColumnRef{Path: []string{"name"}}}, {Column: warehouse.ColumnRef{Path: []string{"city"}}, Constant: &constant},
+	}}
 	for what, tc := range map[string]struct {
 		change func(r []contact)
 		equal  bool
@@ -42,7 +45,8 @@ func TestRedactionIsCompared(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rep.Equal != tc.equal {
+		left := what == "not redacted" || what == "null left out" || what == "other constant"
+		if rep.Equal != tc.equal || !rep.ControlBefore || rep.ControlAfter != left || rep.Changed != 1 || rep.Erased != 0 {
 			t.Errorf("%s: %+v", what, rep)
 		}
 	}
@@ -76,7 +80,7 @@ func TestRemovedElementsAreCompared(t *testing.T) {
 			{"d", []person2{{4, nil}}, []string{"p", "q"}},
 		}
 	}
-	action := warehouse.Action{Kind: "remove_element", Element: "members"}
+	action := &warehouse.BoundAction{Kind: warehouse.RemoveElement, Element: warehouse.ColumnRef{Path: []string{"members"}}}
 	for what, tc := range map[string]struct {
 		change func(r []chat)
 		equal  bool

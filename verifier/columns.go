@@ -19,6 +19,14 @@ type fileColumn struct {
 	id      int      // Iceberg field id; 0 = none
 	logical []string // path without the groups that only encode lists and maps
 	group   string   // path of the innermost repeated group; "" = none
+	nodes   []fileNode
+}
+
+// fileNode is a named node on the way to a leaf, the leaf last: one for every
+// name of the logical path.
+type fileNode struct {
+	id       int   // Iceberg field id; 0 = none
+	def, rep int16 // maximum levels down to and including the node
 }
 
 // columnsOf walks a file's schema. Lists and maps are encoded in several ways
@@ -28,7 +36,7 @@ func columnsOf(s *schema.Schema) []fileColumn {
 	w := columnWalk{s: s}
 	root := s.Root()
 	for i := range root.NumFields() {
-		w.node(root.Field(i), nil, "", root.Field(i).Name())
+		w.node(root.Field(i), nil, nil, "", root.Field(i).Name())
 	}
 	return w.out
 }
@@ -39,15 +47,16 @@ type columnWalk struct {
 }
 
 // node visits a field. name is what it is called in logical paths; "" hides it.
-func (w *columnWalk) node(n schema.Node, path []string, group, name string) {
+func (w *columnWalk) node(n schema.Node, path []string, nodes []fileNode, group, name string) {
 	if name != "" {
 		path = append(slices.Clone(path), name)
+		nodes = append(slices.Clone(nodes), nodeOf(n))
 	}
 	if n.RepetitionType() == parquet.Repetitions.Repeated {
 		group = n.Path()
 	}
 	if n.Type() == schema.Primitive {
-		w.out = append(w.out, fileColumn{index: len(w.out), id: max(0, int(n.FieldID())), logical: path, group: group})
+		w.out = append(w.out, fileColumn{index: len(w.out), id: max(0, int(n.FieldID())), logical: path, group: group, nodes: nodes})
 		return
 	}
 	g := n.(*schema.GroupNode)
@@ -55,20 +64,35 @@ func (w *columnWalk) node(n schema.Node, path []string, group, name string) {
 	case isMap(g):
 		kv := g.Field(0).(*schema.GroupNode)
 		for i := range kv.NumFields() {
-			w.node(kv.Field(i), path, kv.Path(), []string{"key", "value"}[min(i, 1)])
+			w.node(kv.Field(i), path, nodes, kv.Path(), []string{"key", "value"}[min(i, 1)])
 		}
 	case isList(g):
 		rep := g.Field(0)
 		if inner, ok := rep.(*schema.GroupNode); ok && !twoLevel(g, inner) {
-			w.node(inner.Field(0), path, rep.Path(), "element")
+			w.node(inner.Field(0), path, nodes, rep.Path(), "element")
 			return
 		}
-		w.node(rep, path, rep.Path(), "element")
+		w.node(rep, path, nodes, rep.Path(), "element")
 	default:
 		for i := range g.NumFields() {
-			w.node(g.Field(i), path, group, g.Field(i).Name())
+			w.node(g.Field(i), path, nodes, group, g.Field(i).Name())
 		}
 	}
+}
+
+// nodeOf counts the levels of a node and of all above it.
+func nodeOf(n schema.Node) fileNode {
+	f := fileNode{id: max(0, int(n.FieldID()))}
+	for ; n != nil && n.Parent() != nil; n = n.Parent() {
+		switch n.RepetitionType() {
+		case parquet.Repetitions.Repeated:
+			f.rep++
+			f.def++
+		case parquet.Repetitions.Optional:
+			f.def++
+		}
+	}
+	return f
 }
 
 func isList(g *schema.GroupNode) bool {
@@ -97,7 +121,7 @@ func twoLevel(list, rep *schema.GroupNode) bool {
 // resolve finds the column of a reference. A file that carries any field id is
 // resolved by ids alone; others by the current path and by the name mapping's.
 func resolve(cols []fileColumn, ref warehouse.ColumnRef) int {
-	withIDs := slices.ContainsFunc(cols, func(c fileColumn) bool { return c.id > 0 })
+	withIDs := haveIDs(cols)
 	for _, c := range cols {
 		if withIDs && ref.FieldID > 0 {
 			if c.id == ref.FieldID {
@@ -110,6 +134,30 @@ func resolve(cols []fileColumn, ref warehouse.ColumnRef) int {
 		}
 	}
 	return absent
+}
+
+// under finds the node of a reference on the way to a leaf; false when the
+// leaf does not lie below it. withIDs says that the file carries field ids.
+func (c *fileColumn) under(ref warehouse.ColumnRef, withIDs bool) (fileNode, bool) {
+	if withIDs && ref.FieldID > 0 {
+		i := slices.IndexFunc(c.nodes, func(n fileNode) bool { return n.id == ref.FieldID })
+		if i < 0 {
+			return fileNode{}, false
+		}
+		return c.nodes[i], true
+	}
+	for _, path := range append([][]string{ref.Path}, ref.Names...) {
+		if n := len(path); n > 0 && n <= len(c.logical) && slices.Equal(c.logical[:n], path) {
+			return c.nodes[n-1], true
+		}
+	}
+	return fileNode{}, false
+}
+
+func haveIDs(cols []fileColumn) bool {
+	return slices.ContainsFunc(cols, func(c fileColumn) bool {
+		return slices.ContainsFunc(c.nodes, func(n fileNode) bool { return n.id > 0 })
+	})
 }
 
 func pathOf(c fileColumn) string { return strings.Join(c.logical, ".") }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/schema"
+
+	"github.com/expunge/expunge/warehouse"
 )
 
 // Removing elements of a list or map (action remove_element): rows stay, the
@@ -15,18 +17,18 @@ import (
 
 // elements says which elements of which rows had to go, by position.
 type elements struct {
-	path  []string // logical path of the list or map
-	group string   // path of its repeated group
-	rep   int16    // repetition level at which an element begins
-	empty int16    // definition level of a list that is there and empty
-	gone  map[int64]map[int]bool
+	ref     warehouse.ColumnRef
+	withIDs bool
+	group   string // path of its repeated group
+	rep     int16  // repetition level at which an element begins
+	empty   int16  // definition level of a list that is there and empty
+	gone    map[int64]map[int]bool
 }
 
 // removed finds the matching elements in the old file, by this package's own
 // comparison. Memory is what the matches take.
 func (c *comparison) removed() (*elements, error) {
-	path := strings.Split(c.r.Action.Element, ".")
-	e := &elements{path: path, gone: map[int64]map[int]bool{}}
+	e := &elements{ref: c.r.Action.Element, withIDs: haveIDs(columnsOf(c.old.MetaData().Schema)), gone: map[int64]map[int]bool{}}
 	bound, err := bindFile(c.old, c.r.Matches)
 	if err != nil {
 		return nil, err
@@ -35,12 +37,9 @@ func (c *comparison) removed() (*elements, error) {
 		if b == nil {
 			continue
 		}
-		inList := func(f fileColumn) bool {
-			return len(f.logical) > len(path) && slices.Equal(f.logical[:len(path)], path)
-		}
-		at := slices.IndexFunc(b.info, inList)
+		at := slices.IndexFunc(b.info, e.holds)
 		if at < 0 {
-			return nil, fmt.Errorf("no key column lies in %s: %w", c.r.Action.Element, errCorrupt)
+			return nil, fmt.Errorf("no key column lies in %s: %w", strings.Join(e.ref.Path, "."), errCorrupt)
 		}
 		if err := e.level(c.old.MetaData().Schema.Column(b.cols[at]).SchemaNode(), b.info[at].group); err != nil {
 			return nil, err
@@ -93,7 +92,8 @@ func (e *elements) level(n schema.Node, group string) error {
 
 // holds says whether a column lies in the list.
 func (e *elements) holds(f fileColumn) bool {
-	return len(f.logical) > len(e.path) && slices.Equal(f.logical[:len(e.path)], e.path)
+	_, ok := f.under(e.ref, e.withIDs)
+	return ok
 }
 
 // entryOf is one level entry with its value.

@@ -53,7 +53,8 @@ type comparison struct {
 	old, new *parquetFile
 	rep      *RewriteReport
 	gone     *roaring64.Bitmap // positions of old rows that may not be in the new file
-	hits     *roaring64.Bitmap // of those, the ones that match
+	hits     *roaring64.Bitmap // rows that match and are not deleted already
+	redacted []redactedLeaf    // of the old file
 }
 
 // excluded finds, with this package's own code, which rows of the old file
@@ -70,22 +71,40 @@ func (c *comparison) excluded(store storage.Store) error {
 	if err != nil {
 		return err
 	}
-	c.rep.ControlBefore = !c.hits.IsEmpty()
+	if c.redacted, err = redactedLeaves(c.old, c.r.Action); err != nil {
+		return err
+	}
+	todo, err := c.todo(c.old, c.redacted, c.hits)
+	if err != nil {
+		return fmt.Errorf("old file: %w", err)
+	}
+	c.rep.ControlBefore = !todo.IsEmpty()
 	rows := uint64(c.rep.RowsOld)
 	deleted.RemoveRange(rows, 1<<62) // a stale delete may point past the end
 	c.rep.AlreadyDeleted = int64(deleted.GetCardinality())
 	c.hits.AndNot(deleted)
-	c.rep.Erased = int64(c.hits.GetCardinality())
+	todo.AndNot(deleted)
 	c.gone = deleted
-	if c.deletes() {
-		c.gone.Or(c.hits)
+	if !c.deletes() {
+		c.rep.Changed = int64(todo.GetCardinality())
+		return nil
 	}
+	c.rep.Erased = int64(c.hits.GetCardinality())
+	c.gone.Or(c.hits)
 	return nil
+}
+
+// todo are the matching rows of a file that the action is still to be carried out on.
+func (c *comparison) todo(f *parquetFile, leaves []redactedLeaf, hits *roaring64.Bitmap) (*roaring64.Bitmap, error) {
+	if c.r.Action == nil || c.r.Action.Kind != warehouse.Redact {
+		return hits.Clone(), nil
+	}
+	return pendingRows(c.ctx, f, leaves, hits)
 }
 
 // deletes says whether matching rows go; otherwise they stay, redacted or with
 // fewer elements.
-func (c *comparison) deletes() bool { return c.r.Action.Kind == "" || c.r.Action.Kind == "delete" }
+func (c *comparison) deletes() bool { return c.r.Action == nil || c.r.Action.Kind == warehouse.Delete }
 
 func (c *comparison) differ(format string, args ...any) {
 	if c.rep.Difference == "" {
@@ -110,7 +129,15 @@ func (c *comparison) controlAfter() error {
 	if err != nil {
 		return fmt.Errorf("new file: %w", err)
 	}
-	c.rep.ControlAfter = !found.IsEmpty()
+	leaves, err := redactedLeaves(c.new, c.r.Action)
+	if err != nil {
+		return err
+	}
+	todo, err := c.todo(c.new, leaves, found)
+	if err != nil {
+		return fmt.Errorf("new file: %w", err)
+	}
+	c.rep.ControlAfter = !todo.IsEmpty()
 	return nil
 }
 
@@ -129,7 +156,7 @@ func (c *comparison) compare() error {
 	other := func(f fileColumn) bool { return slices.Contains(lineage, f.id) }
 	was, is := slices.DeleteFunc(slices.Clone(oldCols), other), slices.DeleteFunc(slices.Clone(newCols), other)
 	var list *elements
-	if c.r.Action.Kind == "remove_element" {
+	if c.r.Action != nil && c.r.Action.Kind == warehouse.RemoveElement {
 		var err error
 		if list, err = c.removed(); err != nil {
 			return err
@@ -139,8 +166,8 @@ func (c *comparison) compare() error {
 		var err error
 		if list != nil && list.holds(info) {
 			err = c.elementColumn(info, is[n].index, list)
-		} else if rule, ok := c.redaction(info); ok {
-			err = c.redactedColumn(info, is[n].index, rule)
+		} else if i := slices.IndexFunc(c.redacted, func(r redactedLeaf) bool { return r.col.index == info.index }); i >= 0 {
+			err = c.redactedColumn(info, is[n].index, &c.redacted[i])
 		} else {
 			err = c.column(info, is[n].index)
 		}

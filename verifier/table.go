@@ -32,7 +32,8 @@ func verifyTable(ctx context.Context, store storage.Store, t Target, m []warehou
 		return nil, err
 	}
 	v := &tableCheck{ctx: ctx, store: store, target: t, matches: m, o: o, inv: inv, sum: newSummary(o.MaxFindings), seen: pathSet{}}
-	if v.meta, err = newMetaCheck(inv, m); err != nil {
+	v.keyed = keyedMatches(m, o.Action)
+	if v.meta, err = newMetaCheck(inv, v.keyed); err != nil {
 		return nil, err
 	}
 	for _, step := range []func() error{v.headDeletes, v.headFiles, v.history, v.deleteFiles, v.metadataFiles, v.puffins, v.orphans} {
@@ -48,6 +49,7 @@ type tableCheck struct {
 	store   storage.Store
 	target  Target
 	matches []warehouse.BoundMatch
+	keyed   []warehouse.BoundMatch // those whose keys have to be gone
 	o       Options
 	inv     *inventory
 	meta    *metaCheck
@@ -330,6 +332,9 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 	if err != nil {
 		return err
 	}
+	if hits, err = v.pending(ctx, f, hits); err != nil {
+		return err
+	}
 	v.sum.looked(surfaceOf(j), 1, f.read())
 	v.sum.mu.Lock()
 	v.sum.rows += f.NumRows()
@@ -359,8 +364,44 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 	return v.inside(ctx, f, j, bound, hits)
 }
 
+// pending narrows matching rows to those that a redaction is still to be carried out on.
+func (v *tableCheck) pending(ctx context.Context, f *parquetFile, hits *roaring64.Bitmap) (*roaring64.Bitmap, error) {
+	if v.o.Action == nil || v.o.Action.Kind != warehouse.Redact || hits.IsEmpty() {
+		return hits, nil
+	}
+	leaves, err := redactedLeaves(f, v.o.Action)
+	if err != nil {
+		return nil, err
+	}
+	return pendingRows(ctx, f, leaves, hits)
+}
+
+// keyed says whether a match's keys have to be gone: always, but for a
+// redaction that leaves all columns of the key as they are.
+func keyed(m warehouse.BoundMatch, a *warehouse.BoundAction) bool {
+	if a == nil || a.Kind != warehouse.Redact {
+		return true
+	}
+	return slices.ContainsFunc(m.Columns, func(c warehouse.ColumnRef) bool { return slices.Contains(a.Redefined, c.FieldID) })
+}
+
+func keyedMatches(m []warehouse.BoundMatch, a *warehouse.BoundAction) (out []warehouse.BoundMatch) {
+	for _, b := range m {
+		if keyed(b, a) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
 // inside looks at dictionaries, bounds, filters and the footer.
 func (v *tableCheck) inside(ctx context.Context, f *parquetFile, j fileJob, bound []*boundKeys, hits *roaring64.Bitmap) error {
+	bound = slices.Clone(bound)
+	for i := range bound {
+		if !keyed(v.matches[i], v.o.Action) {
+			bound[i] = nil
+		}
+	}
 	deep := v.o.Only == nil || v.o.Only(j.f.FilePath())
 	r, err := checkBound(ctx, f, j.f.FileSizeBytes(), j.f.FilePath(), bound, hits, FileOptions{AllColumns: deep})
 	if err != nil {

@@ -148,7 +148,7 @@ func (v *tableCheck) scanAny(loc string) (hits, read int64, err error) {
 		return 0, 0, err
 	}
 	defer f.Close()
-	bound, err := bindFile(f, v.matches)
+	bound, err := bindFile(f, v.keyed)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -102,6 +102,9 @@ type Options struct {
 	// Metadata asks for history, manifests, lists, paths, delete and metadata
 	// files; Orphans for a listing of the location.
 	Metadata, Orphans bool
+	// Action says what the keys' rows are held to; nil = delete: they are gone. After a redaction a row is a
+	// finding when it does not hold what was declared, and a key only where its own column was redacted.
+	Action *warehouse.BoundAction
 	// MaxFindings bounds Report.Findings; the counts are always complete. Default 1000.
 	MaxFindings int
 }
@@ -122,7 +125,7 @@ type Rewrite struct {
 	Old     warehouse.File
 	New     string // path; "" = the file was dropped
 	NewSize int64
-	Action  warehouse.Action // delete by default
+	Action  *warehouse.BoundAction // nil = delete
 	// Lineage: the new file carries _row_id and _last_updated_sequence_number as columns.
 	Lineage bool
 	Matches []warehouse.BoundMatch
@@ -134,10 +137,12 @@ type RewriteReport struct {
 	RowsOld        int64  `json:"rows_old"`
 	RowsNew        int64  `json:"rows_new"`
 	Erased         int64  `json:"erased"`
+	Changed        int64  `json:"changed,omitempty"` // rows that stayed and had to change
 	AlreadyDeleted int64  `json:"already_deleted"`
 	Equal          bool   `json:"equal"`
 	Difference     string `json:"difference,omitempty"`
-	// The positive control: the keys are found by the same code in the old file, and not in the new one.
+	// The positive control: the keys are found by the same code in the old file, and not in the new one. Of a
+	// redaction, whose rows keep their keys, rows that do not yet hold what was declared are found instead.
 	ControlBefore bool  `json:"control_before"`
 	ControlAfter  bool  `json:"control_after"` // found after: must be false
 	Columns       int   `json:"columns"`

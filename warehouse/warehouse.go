@@ -27,6 +27,8 @@ var (
 	ErrUnsupported = errors.New("unsupported")
 	// ErrType: a match column cannot be compared with the keyset's type.
 	ErrType = errors.New("column type cannot be compared with the keyset")
+	// ErrAction: the action cannot be carried out on the column that it names.
+	ErrAction = errors.New("the action cannot be carried out on this column")
 	// ErrConflict: the head moved during a commit attempt; the committer retries by itself, callers see it once attempts are used up.
 	ErrConflict = errors.New("concurrent change")
 	// ErrLimit: a limit of the job would be passed; nothing was committed.
@@ -42,13 +44,23 @@ type Match struct {
 	Columns []string    // logical field paths, one a key part: "customer.id", "members.element.id", "$.members[*].id"
 }
 
+// The kinds of Action.
+const (
+	Delete        = "delete"
+	Redact        = "redact"
+	RemoveElement = "remove_element"
+)
+
 // Action is what happens to a matching row.
 type Action struct {
-	Kind    string            // "delete", "redact", "remove_element"
-	Redact  map[string]string // column path → constant; a nil-valued column is in RedactNull
+	Kind    string            // Delete, which "" means too, Redact or RemoveElement
+	Redact  map[string]string // column path → constant
 	Null    []string          // columns set to null
 	Element string            // list or map column whose matching elements go
 }
+
+// Deletes says whether matching rows go; otherwise they stay and change.
+func (a Action) Deletes() bool { return a.Kind == "" || a.Kind == Delete }
 
 // TimeRange bounds a run to rows whose time column lies in [Since, Until); files provably outside are skipped.
 type TimeRange struct {
@@ -243,6 +255,9 @@ type CommitRequest struct {
 	Grace        time.Duration
 	ProtectUntil time.Time
 	Properties   map[string]string // extra snapshot summary entries
+	// Redefined are the field ids of columns that the outputs hold other values in than their sources. A
+	// live equality delete on one of them would no longer find its rows: the commit is refused then (ErrAction).
+	Redefined []int
 }
 
 // Totals is what a commit is about to do.
@@ -315,17 +330,34 @@ type RestoreRequest struct {
 	Fence func(ctx context.Context) error
 }
 
-// ColumnRef names a leaf column: by field id, and by path for files that carry no ids.
+// ColumnRef names a column: by field id, and by path for files that carry no ids.
 type ColumnRef struct {
-	FieldID int        // Iceberg field id of the leaf; 0 = none
+	FieldID int        // Iceberg field id; 0 = none
 	Path    []string   // current logical path: "members", "element", "id"
 	Names   [][]string // other paths the name mapping allows, for files without field ids
+	// Repeated: the path leads through a list or map, so that a row may hold several values.
+	Repeated bool
 }
 
 // BoundMatch is a Match whose columns were resolved against a schema.
 type BoundMatch struct {
 	Keys    *keyset.Set
 	Columns []ColumnRef // one a key part
+}
+
+// BoundAction is an Action whose columns were resolved against a schema.
+type BoundAction struct {
+	Kind    string
+	Redact  []BoundRedaction
+	Element ColumnRef // of RemoveElement: the list or map
+	// Redefined are the field ids of all columns that a redaction gives new values, nested ones included.
+	Redefined []int
+}
+
+// BoundRedaction sets one column to a constant or to null.
+type BoundRedaction struct {
+	Column   ColumnRef
+	Constant *string // text in the column's type; nil = null
 }
 
 // Planner lists the work of a target.
@@ -335,6 +367,9 @@ type Planner interface {
 	Check(ctx context.Context, sel Selection) error
 	// Bind resolves the selection's columns; errors wrap ErrNotFound or ErrType.
 	Bind(ctx context.Context, sel Selection) ([]BoundMatch, error)
+	// BindAction resolves the columns that the selection's action changes; errors wrap ErrNotFound, or ErrAction
+	// where the action is refused.
+	BindAction(ctx context.Context, sel Selection) (*BoundAction, error)
 	// Plan streams one task a file that may hold a key, and live(path) for every live data file including skipped ones.
 	Plan(ctx context.Context, sel Selection, emit func(Task) error, live func(path string) error) (*Plan, error)
 	// Deleted returns the row positions of the task's file that tombstones already delete; never nil.

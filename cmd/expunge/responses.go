@@ -83,6 +83,9 @@ func runResponse(s *jobs.Summary) *cli.RunResponse {
 		target := targetResult(t)
 		if s.DryRun {
 			target.Status = dryWords[target.RowsErased > 0]
+			if target.RowsErased == 0 && target.RowsChanged > 0 {
+				target.Status = "would be changed"
+			}
 		}
 		resp.Targets = append(resp.Targets, target)
 	}
@@ -110,9 +113,12 @@ var dryWords = map[bool]string{true: "would be erased", false: "nothing found"}
 func targetResult(t jobs.TargetSummary) cli.TargetResult {
 	out := cli.TargetResult{Target: t.Name, Status: words[t.Status], Reason: t.Reason,
 		FilesScanned: t.Scan.Files, FilesTotal: t.Plan.TotalFiles, RowsTotal: t.Plan.TotalRows, SnapshotBefore: t.Plan.Description.SnapshotID,
-		FilesReplaced: t.Scan.Rewritten, FilesDropped: t.Scan.Dropped, RowsErased: t.Scan.Erased}
+		FilesReplaced: t.Scan.Rewritten, FilesDropped: t.Scan.Dropped, RowsErased: t.Scan.Erased, RowsChanged: t.Scan.Changed}
 	if c := t.Committed; c != nil {
 		out.FilesReplaced, out.FilesDropped, out.RowsErased = c.FilesReplaced, c.FilesDropped, c.RowsErased
+		if out.RowsChanged = c.RowsChanged; out.RowsErased == 0 && out.RowsChanged > 0 {
+			out.Status = "changed"
+		}
 		out.AlreadyDeleted, out.DeleteFiles, out.Attempts = c.RowsAlreadyDeleted, c.DeleteFilesRemoved, c.Attempts
 		out.SnapshotAfter = c.After.SnapshotID
 	}

@@ -19,6 +19,9 @@ type Ref struct {
 	// logical, as Iceberg names it ("a","element","b"; "m","key"). "[*]" means
 	// any element of a list or any entry of a map ("a","[*]","b").
 	Path []string
+	// Names are other paths to try in a file without ids, where Path leads
+	// nowhere: those that a table's name mapping allows.
+	Names [][]string
 }
 
 // String names the reference in messages.
@@ -94,6 +97,9 @@ func (s *Schema) ResolveNode(ref Ref) (*Node, error) {
 	}
 	var found []*Node
 	s.Root.match(ref.Path, &found)
+	for i := 0; len(found) == 0 && i < len(ref.Names); i++ {
+		s.Root.match(ref.Names[i], &found)
+	}
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("%s: %w", ref, ErrNotFound)

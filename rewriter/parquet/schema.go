@@ -59,7 +59,7 @@ func under(n, g *pq.Node) bool {
 
 // find resolves a column of an edit to a schema node.
 func find(s *pq.Schema, c rewriter.Column) (*pq.Node, error) {
-	n, err := s.ResolveNode(pq.Ref{FieldID: c.FieldID, Path: c.Path})
+	n, err := s.ResolveNode(pq.Ref{FieldID: c.FieldID, Path: c.Path, Names: c.Names})
 	if errors.Is(err, pq.ErrNotFound) {
 		return nil, fmt.Errorf("%w: %w", rewriter.ErrColumn, err)
 	}

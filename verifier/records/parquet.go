@@ -29,9 +29,10 @@ type unclosed struct{ storage.Object }
 
 func (unclosed) Close() error { return nil }
 
+// compareParquet: records of Parquet objects can be deleted only.
 func compareParquet(ctx context.Context, old, now storage.Object, r Rules) (*verifier.RewriteReport, error) {
 	s := twoFiles{objects: map[string]storage.Object{oldName: old}}
-	rw := verifier.Rewrite{Old: warehouse.File{Path: oldName, Size: old.Info().Size}, Action: r.Action, Matches: r.Matches}
+	rw := verifier.Rewrite{Old: warehouse.File{Path: oldName, Size: old.Info().Size}, Matches: r.Matches}
 	if now != nil {
 		s.objects[newName] = now
 		rw.New, rw.NewSize = newName, now.Info().Size

@@ -29,6 +29,7 @@ const (
 	propReplaced     = "expunge.files-replaced"
 	propDropped      = "expunge.files-dropped"
 	propErased       = "expunge.rows-erased"
+	propChanged      = "expunge.rows-changed"
 	propDeleted      = "expunge.rows-already-deleted"
 	propDeleteFiles  = "expunge.delete-files-removed"
 	propProtectUntil = "expunge.protect-until"

@@ -73,9 +73,10 @@ func bindMatch(meta table.Metadata, m warehouse.Match) (binding, error) {
 		}
 		b.fields = append(b.fields, f)
 		b.Columns = append(b.Columns, warehouse.ColumnRef{
-			FieldID: f.leaf().ID,
-			Path:    f.path,
-			Names:   mappedPaths(meta.NameMapping(), f),
+			FieldID:  f.leaf().ID,
+			Path:     f.path,
+			Names:    mappedPaths(meta.NameMapping(), f),
+			Repeated: f.repeated(),
 		})
 	}
 	if err := sameList(m.Columns, b.fields); err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	icebergo "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/expunge/expunge/internal/storage"
@@ -33,7 +32,7 @@ func (t *Table) Check(ctx context.Context, sel warehouse.Selection) error {
 		}
 		return err
 	}
-	if err := checkAction(meta, sel.Action); err != nil {
+	if _, err := bindAction(meta, sel); err != nil {
 		return fmt.Errorf("table %s: %w", t.name, err)
 	}
 	snap := meta.CurrentSnapshot()
@@ -52,54 +51,6 @@ func (t *Table) Check(ctx context.Context, sel warehouse.Selection) error {
 		return fmt.Errorf("table %s: open manifest: %w", t.name, err)
 	}
 	return obj.Close()
-}
-
-// checkAction resolves the columns that an action changes.
-func checkAction(meta table.Metadata, a warehouse.Action) error {
-	for path := range a.Redact {
-		if err := checkRedact(meta, path, false); err != nil {
-			return err
-		}
-	}
-	for _, path := range a.Null {
-		if err := checkRedact(meta, path, true); err != nil {
-			return err
-		}
-	}
-	if a.Element == "" {
-		return nil
-	}
-	f, err := locate(meta, a.Element)
-	if err != nil {
-		return fmt.Errorf("element to remove: %w", err)
-	}
-	switch f.leaf().Type.(type) {
-	case *icebergo.ListType, *icebergo.MapType:
-		return nil
-	}
-	return fmt.Errorf("column %q is %s, want a list or map: %w", a.Element, f.leaf().Type, warehouse.ErrType)
-}
-
-func checkRedact(meta table.Metadata, path string, null bool) error {
-	f, err := locate(meta, path)
-	if err != nil {
-		return fmt.Errorf("column to redact: %w", err)
-	}
-	leaf := f.leaf()
-	if len(childFields(leaf.Type)) > 0 {
-		return fmt.Errorf("column %q to redact is %s, want a single value: %w", path, leaf.Type, warehouse.ErrType)
-	}
-	if null && leaf.Required {
-		return fmt.Errorf("column %q is required and cannot be set to null: %w", path, warehouse.ErrType)
-	}
-	for _, spec := range meta.PartitionSpecs() {
-		for _, p := range spec.FieldsBySourceID(leaf.ID) {
-			if _, void := p.Transform.(icebergo.VoidTransform); !void {
-				return fmt.Errorf("column %q is a source of the partitioning and cannot be redacted in place: %w", path, warehouse.ErrUnsupported)
-			}
-		}
-	}
-	return nil
 }
 
 // CheckWrite proves that objects can be written, listed and removed where the

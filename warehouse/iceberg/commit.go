@@ -78,16 +78,17 @@ type committer struct {
 
 // source is a file that the commit replaces or drops.
 type source struct {
-	status                    warehouse.Status
-	seq                       int64 // deletes up to this sequence number are folded into the output
-	rows, rowsOut, bytes      int64
-	erased, deleted, outBytes int64
-	extra                     int   // index into committer.extra, -1: among the request's results
-	part                      int32 // partition, once its manifest was rewritten
-	sortOrder                 *int
-	firstRow                  *int64
-	entrySeq                  int64
-	listed                    bool // its manifest entry was met
+	status                   warehouse.Status
+	seq                      int64 // deletes up to this sequence number are folded into the output
+	rows, rowsOut, bytes     int64
+	erased, changed, deleted int64
+	outBytes                 int64
+	extra                    int   // index into committer.extra, -1: among the request's results
+	part                     int32 // partition, once its manifest was rewritten
+	sortOrder                *int
+	firstRow                 *int64
+	entrySeq                 int64
+	listed                   bool // its manifest entry was met
 }
 
 func newCommitter(t *Table, req warehouse.CommitRequest) *committer {
@@ -178,6 +179,11 @@ func (c *committer) attempt(ctx context.Context) (done *warehouse.Committed, aga
 	}
 	if err := c.loadUnits(ctx, list); err != nil {
 		return nil, false, err
+	}
+	for d := range c.liveDeletes(list) {
+		if redefines(c.req.Redefined, d.file) {
+			return nil, false, errEqualityColumn
+		}
 	}
 	tasks, err := c.changed(ctx, head, list)
 	if err != nil {

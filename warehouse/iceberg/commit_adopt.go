@@ -38,7 +38,7 @@ func (c *committer) adopt(ctx context.Context, tbl *table.Table, snap *table.Sna
 	out := &warehouse.Committed{
 		RunID: c.req.RunID, Group: c.req.Group, Before: before, After: after, Adopted: true,
 		FilesReplaced: number(propReplaced), FilesDropped: number(propDropped),
-		RowsErased: number(propErased), RowsAlreadyDeleted: number(propDeleted), DeleteFilesRemoved: number(propDeleteFiles),
+		RowsErased: number(propErased), RowsChanged: number(propChanged), RowsAlreadyDeleted: number(propDeleted), DeleteFilesRemoved: number(propDeleteFiles),
 	}
 	for name, ref := range tbl.Metadata().Refs() {
 		if isProtectRef(name, ref) && ref.SnapshotID == before.SnapshotID {

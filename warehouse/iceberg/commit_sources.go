@@ -69,7 +69,7 @@ func (c *committer) addSource(r warehouse.Result, extra int, seq int64) error {
 	}
 	s := &source{
 		status: r.Status, seq: max(seq, r.Task.File.DataSequence), extra: extra,
-		rows: r.RowsIn, rowsOut: r.RowsOut, bytes: r.Task.File.Size, erased: r.Erased, deleted: r.AlreadyDeleted,
+		rows: r.RowsIn, rowsOut: r.RowsOut, bytes: r.Task.File.Size, erased: r.Erased, changed: r.Changed, deleted: r.AlreadyDeleted,
 	}
 	if r.Output != nil {
 		s.outBytes = r.Output.Size
@@ -89,6 +89,9 @@ func (c *committer) addSource(r warehouse.Result, extra int, seq int64) error {
 func checkResult(r warehouse.Result) error {
 	if r.RowsIn != r.RowsOut+r.Erased+r.AlreadyDeleted {
 		return fmt.Errorf("rows in %d, out %d, erased %d, already deleted %d do not add up", r.RowsIn, r.RowsOut, r.Erased, r.AlreadyDeleted)
+	}
+	if r.Changed < 0 || r.Changed > r.RowsOut {
+		return fmt.Errorf("changed %d of %d rows", r.Changed, r.RowsOut)
 	}
 	if r.RowsIn != r.Task.File.Rows {
 		return fmt.Errorf("read %d rows of a file with %d", r.RowsIn, r.Task.File.Rows)

@@ -64,6 +64,7 @@ func (c *committer) totals(list []iceberg.ManifestFile, live map[pathKey]bool) w
 	}
 	for k := range live {
 		t.Erased += c.sources[k].erased
+		t.Changed += c.sources[k].changed
 		t.Bytes += c.sources[k].bytes
 	}
 	return t
@@ -76,6 +77,7 @@ func (c *committer) draft(ctx context.Context, head *table.Snapshot, list []iceb
 	for k := range live {
 		s := c.sources[k]
 		out.RowsErased += s.erased
+		out.RowsChanged += s.changed
 		out.RowsAlreadyDeleted += s.deleted
 		if s.status == warehouse.Dropped {
 			out.FilesDropped++
@@ -109,6 +111,9 @@ func (c *committer) draft(ctx context.Context, head *table.Snapshot, list []iceb
 	d.props[propReplaced] = strconv.FormatInt(out.FilesReplaced, 10)
 	d.props[propDropped] = strconv.FormatInt(out.FilesDropped, 10)
 	d.props[propErased] = strconv.FormatInt(out.RowsErased, 10)
+	if out.RowsChanged > 0 {
+		d.props[propChanged] = strconv.FormatInt(out.RowsChanged, 10)
+	}
 	d.props[propDeleted] = strconv.FormatInt(out.RowsAlreadyDeleted, 10)
 	d.props[propDeleteFiles] = strconv.FormatInt(out.DeleteFilesRemoved, 10)
 	if !c.req.ProtectUntil.IsZero() {

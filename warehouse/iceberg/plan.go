@@ -86,6 +86,9 @@ func (p *planner) run(ctx context.Context, snap *table.Snapshot, plan *warehouse
 	if p.deletes, err = p.t.indexDeletes(ctx, p.meta, manifests); err != nil {
 		return err
 	}
+	if p.deletes.equalityColumns(p.redefined) {
+		return errEqualityColumn
+	}
 	sum := newSums(p.t.name)
 	err = p.eachFile(ctx, manifests, func(f planned) error {
 		sum.add(plan, f)

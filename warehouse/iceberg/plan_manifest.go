@@ -38,6 +38,7 @@ type planner struct {
 	deletes        *deleteIndex
 	index          KeyIndex
 	keyPartitioned bool
+	redefined      []int // columns that the action gives new values
 }
 
 func (t *Table) newPlanner(meta table.Metadata, sel warehouse.Selection) (*planner, error) {
@@ -49,6 +50,11 @@ func (t *Table) newPlanner(meta table.Metadata, sel warehouse.Selection) (*plann
 	for _, b := range bound {
 		p.matches = append(p.matches, newMatchPruner(b))
 	}
+	action, err := bindAction(meta, sel)
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", t.name, err)
+	}
+	p.redefined = action.Redefined
 	if sel.Time != nil {
 		if p.timeRange, err = newTimeBound(meta, *sel.Time); err != nil {
 			return nil, fmt.Errorf("table %s: %w", t.name, err)

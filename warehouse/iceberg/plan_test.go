@@ -370,10 +370,11 @@ func TestCheckResolvesWhatTheActionChanges(t *testing.T) {
 		{warehouse.Action{Kind: "delete"}, nil},
 		{warehouse.Action{Kind: "redact", Redact: map[string]string{"customer.mail": "x"}, Null: []string{"num"}}, nil},
 		{warehouse.Action{Kind: "redact", Null: []string{"nope"}}, warehouse.ErrNotFound},
-		{warehouse.Action{Kind: "redact", Null: []string{"customer"}}, warehouse.ErrType},
-		{warehouse.Action{Kind: "redact", Redact: map[string]string{"sid": "x"}}, warehouse.ErrUnsupported},
-		{warehouse.Action{Kind: "remove_element", Element: "tags"}, nil},
-		{warehouse.Action{Kind: "remove_element", Element: "id"}, warehouse.ErrType},
+		{warehouse.Action{Kind: "redact", Null: []string{"customer", "tags"}}, nil},
+		{warehouse.Action{Kind: "redact", Redact: map[string]string{"customer": "x"}}, warehouse.ErrAction},
+		{warehouse.Action{Kind: "redact", Redact: map[string]string{"sid": "x"}}, warehouse.ErrAction},
+		{warehouse.Action{Kind: "remove_element", Element: "tags"}, warehouse.ErrAction}, // the key lies elsewhere
+		{warehouse.Action{Kind: "remove_element", Element: "id"}, warehouse.ErrAction},
 		{warehouse.Action{Kind: "remove_element", Element: "nope"}, warehouse.ErrNotFound},
 	} {
 		sel := selection(int64Keys(t, "1"), "id")

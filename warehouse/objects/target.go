@@ -96,7 +96,7 @@ func (t *Target) CheckWrite(ctx context.Context) error {
 // Bind parses the match columns. Whether objects have them is seen when they
 // are read.
 func (t *Target) Bind(_ context.Context, sel warehouse.Selection) ([]warehouse.BoundMatch, error) {
-	if err := t.bindAction(sel); err != nil {
+	if err := t.checkAction(sel); err != nil {
 		return nil, err
 	}
 	if sel.Time != nil {
@@ -122,7 +122,16 @@ func (t *Target) Bind(_ context.Context, sel warehouse.Selection) ([]warehouse.B
 	return out, nil
 }
 
-func (t *Target) bindAction(sel warehouse.Selection) error {
+// BindAction checks the action; objects resolve its columns as they are read.
+func (t *Target) BindAction(_ context.Context, sel warehouse.Selection) (*warehouse.BoundAction, error) {
+	b := &warehouse.BoundAction{Kind: sel.Action.Kind}
+	if sel.Action.Deletes() {
+		b.Kind = warehouse.Delete
+	}
+	return b, t.checkAction(sel)
+}
+
+func (t *Target) checkAction(sel warehouse.Selection) error {
 	switch {
 	case sel.Action.Kind == "" || sel.Action.Kind == "delete":
 		return nil

@@ -242,14 +242,15 @@ type RunResponse struct {
 // TargetResult is one target's part of a run.
 type TargetResult struct {
 	Target         string `json:"target"`
-	Status         string `json:"status"` // "erased", "nothing found", "failed", "excluded"
+	Status         string `json:"status"` // "erased", "changed", "nothing found", "failed", "excluded"
 	Reason         string `json:"reason,omitempty"`
 	FilesScanned   int64  `json:"files_scanned"`
 	FilesTotal     int64  `json:"files_total"`
 	FilesReplaced  int64  `json:"files_replaced"`
 	FilesDropped   int64  `json:"files_dropped"`
 	RowsErased     int64  `json:"rows_erased"`
-	AlreadyDeleted int64  `json:"already_deleted"` // tombstoned rows folded in
+	RowsChanged    int64  `json:"rows_changed,omitempty"` // redacted, or freed of list elements
+	AlreadyDeleted int64  `json:"already_deleted"`        // tombstoned rows folded in
 	RowsTotal      int64  `json:"rows_total"`
 	DeleteFiles    int64  `json:"delete_files_removed"`
 	Attempts       int    `json:"attempts,omitempty"`

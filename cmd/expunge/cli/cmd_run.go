@@ -214,7 +214,8 @@ func (a *app) restore() *cobra.Command {
 		Short: "Re-add the rows that a run erased, while its grace lasts",
 		Long: `Commits the erased rows, and only them, on each table's current head: what others
 wrote since stays. Ends with a manifest of outcome REVERTED. It needs the files that
-the grace protects, so it is not possible after the purge.`,
+the grace protects, so it is not possible after the purge. Redacted values and removed
+list elements belong to rows that stayed, and are not restored.`,
 		Example: "  expunge restore last --dry-run\n  expunge restore last --table lake.sales.orders --yes",
 	}, func(cmd *cobra.Command, ref RunRef) error {
 		req.RunRef = ref

@@ -146,18 +146,25 @@ func (r *RunResponse) text(p *printer) {
 	}
 	p.keysets(r.Keysets)
 	rows := make([][]string, len(r.Targets))
-	var scanned, total, erased int64
+	var scanned, total, erased, changed int64
 	for i, t := range r.Targets {
 		rows[i] = []string{t.Target, t.Status, number(t.RowsErased), number(t.AlreadyDeleted), number(t.FilesReplaced), number(t.FilesDropped),
 			number(t.FilesScanned) + " of " + number(t.FilesTotal), t.Reason}
 		scanned, total, erased = scanned+t.FilesScanned, total+t.FilesTotal, erased+t.RowsErased
+		if changed += t.RowsChanged; t.RowsChanged > 0 {
+			rows[i][2] = number(t.RowsErased + t.RowsChanged)
+		}
 	}
 	if len(rows) > 0 {
 		p.line("")
-		p.table([]string{"TARGET", "RESULT", ">ROWS ERASED", ">FOLDED IN", ">REWRITTEN", ">DROPPED", ">FILES READ", ""}, rows)
+		acted := ">ROWS ERASED"
+		if changed > 0 {
+			acted = ">ROWS ERASED OR CHANGED"
+		}
+		p.table([]string{"TARGET", "RESULT", acted, ">FOLDED IN", ">REWRITTEN", ">DROPPED", ">FILES READ", ""}, rows)
 		p.line("")
 	}
-	r.effort(p, scanned, total, erased)
+	r.effort(p, scanned, total, erased, changed)
 	if v := r.Purged; v != nil {
 		p.field("Purged", "%s (%s), %s", count(v.Files, "file"), bytesOf(v.Bytes), count(v.Snapshots, "snapshot"))
 		for _, b := range v.Blockers {
@@ -180,13 +187,17 @@ func (r *RunResponse) text(p *printer) {
 }
 
 // effort says what the run read and wrote.
-func (r *RunResponse) effort(p *printer, scanned, total, erased int64) {
+func (r *RunResponse) effort(p *printer, scanned, total, erased, changed int64) {
 	verb := "Erased"
 	if r.DryRun {
 		verb = "Would erase"
 	}
 	if total > 0 {
-		p.field(verb, "%s; %s of %s read", count(erased, "row"), number(scanned), count(total, "file"))
+		what := count(erased, "row")
+		if changed > 0 {
+			what += ", changed " + count(changed, "row")
+		}
+		p.field(verb, "%s; %s of %s read", what, number(scanned), count(total, "file"))
 	}
 	if r.BytesRead+r.BytesCopied+r.BytesEncoded > 0 {
 		p.field("Moved", "%s read, %s copied as they were, %s encoded anew", bytesOf(r.BytesRead), bytesOf(r.BytesCopied), bytesOf(r.BytesEncoded))
