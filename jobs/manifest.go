@@ -365,21 +365,6 @@ func (j *Job) ownKey(ctx context.Context) (*manifests.Key, error) {
 	return key, err
 }
 
-// logOrigin names the log of this state bucket in checkpoints.
-func (j *Job) logOrigin() string { return "expunge/" + j.cfg.Name }
-
-func (j *Job) log(ctx context.Context) (*manifests.Log, []manifests.Signer, error) {
-	signers, err := j.signers(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	log, err := manifests.OpenLog(logStorage{j.stateStore, j.statePath("log")}, j.logOrigin(), signers[0])
-	if err != nil {
-		return nil, nil, fmt.Errorf("open log: %w", err)
-	}
-	return log, signers, nil
-}
-
 // Trust is the job's trust file, or one that trusts the job's own keys.
 func (j *Job) Trust(ctx context.Context) (*manifests.Trust, error) {
 	if f := j.cfg.Signing.Trust; f != "" {
@@ -405,7 +390,11 @@ func (j *Job) Trust(ctx context.Context) (*manifests.Trust, error) {
 		}
 		keys = append(keys, k)
 	}
-	t := &manifests.Trust{Version: 1, Keys: keys, Logs: []manifests.TrustedLog{{Origin: j.logOrigin(), KeyIDs: []string{keys[0].ID}}}}
+	origin, err := j.logOrigin(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	t := &manifests.Trust{Version: 1, Keys: keys, Logs: []manifests.TrustedLog{{Origin: origin, KeyIDs: []string{keys[0].ID}}}}
 	raw, err := t.JSON()
 	if err != nil {
 		return nil, err

@@ -67,6 +67,9 @@ type Log struct {
 	origin string
 	signer note.Signer
 	known  note.Verifiers
+
+	witnesses []Witness
+	noWitness func(Witness, error)
 }
 
 // OpenLog opens a log for appending. The origin names it, e.g.

@@ -18,6 +18,9 @@ const maxRounds = 1000
 // Append logs an envelope and returns its proof: the bytes of <id>.tlog-proof.
 // It is idempotent: an envelope that is in the log already, or was claimed by
 // an earlier try that died, keeps its index.
+//
+// Witnesses are asked to cosign the checkpoint that the proof ends with. One
+// that does not answer is passed over: noWitness is told.
 func (l *Log) Append(ctx context.Context, envelope []byte) (proof []byte, err error) {
 	m, err := Read(envelope)
 	if err != nil {
@@ -55,6 +58,9 @@ func (l *Log) Append(ctx context.Context, envelope []byte) (proof []byte, err er
 		if h, err = l.head(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if len(l.witnesses) > 0 {
+		h = l.cosign(ctx, h)
 	}
 	return l.prove(ctx, h, index)
 }

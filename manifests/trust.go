@@ -162,3 +162,24 @@ func (k *TrustedKey) allows(role string, at time.Time) error {
 	}
 	return nil
 }
+
+// LogKeys are the keys whose checkpoints of a log are believed: those that its
+// entry names, or, without an entry, all that have the role log.
+func (t *Trust) LogKeys(origin string) (out []ed25519.PublicKey) {
+	named, listed := map[string]bool{}, false
+	for _, l := range t.Logs {
+		if l.Origin == origin {
+			listed = true
+			for _, id := range l.KeyIDs {
+				named[id] = true
+			}
+		}
+	}
+	for i := range t.Keys {
+		k := &t.Keys[i]
+		if k.Revoked == nil && (named[k.ID] || !listed && slices.Contains(k.Roles, RoleLog)) {
+			out = append(out, k.public)
+		}
+	}
+	return out
+}

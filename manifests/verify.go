@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -285,6 +286,19 @@ func CheckpointOf(proof []byte, t *Trust) (*Checkpoint, error) {
 
 // ErrTime is for callers that compare a manifest's times with a clock of theirs.
 var ErrTime = errors.New("the manifest's times lie in the future")
+
+// ReadCheckpoint reads a checkpoint that somebody kept: the signed note itself,
+// or a log proof, which ends with one. It must be of a trusted log.
+func ReadCheckpoint(raw []byte, t *Trust) (*Checkpoint, error) {
+	if bytes.HasPrefix(raw, []byte(proofHeader+"\n")) {
+		return CheckpointOf(raw, t)
+	}
+	tree, origin, err := t.trustedCheckpoint(raw)
+	if err != nil {
+		return nil, err
+	}
+	return &Checkpoint{origin, tree.N, hex.EncodeToString(tree.Hash[:])}, nil
+}
 
 // clockSlack is how far two clocks may be apart.
 const clockSlack = 5 * time.Minute
