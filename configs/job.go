@@ -56,7 +56,7 @@ type Policy struct {
 }
 
 // Signing names the keys that sign and check manifests: file:/path, env:NAME or
-// a KMS URL (awskms, gcpkms, hashivault).
+// a URL of gcpkms or hashivault. A key file may be wrapped by a KMS key.
 type Signing struct {
 	Executor string `yaml:"executor" json:"executor,omitempty"` // signs for the run; "" = a key kept in the state bucket
 	Verifier string `yaml:"verifier" json:"verifier,omitempty"` // signs for the verification; "" = the executor's

@@ -78,7 +78,7 @@ func (j *Job) Validate() error {
 
 var (
 	nameForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
-	keyForm  = regexp.MustCompile(`^(file|env|awskms|gcpkms|hashivault):.+`)
+	keyForm  = regexp.MustCompile(`^(file|env|gcpkms|hashivault):.+`)
 	wrapForm = regexp.MustCompile(`^(awskms|gcpkms|hashivault):.+`)
 )
 
@@ -109,9 +109,13 @@ func (c *checker) head() {
 }
 
 func (c *checker) signer(field, ref string) {
+	if strings.HasPrefix(ref, "awskms:") {
+		c.failf(field, "AWS KMS signs at most 4,096 bytes and a manifest is larger: wrap a key file with it (expunge keygen --wrap %s) and name the file", ref)
+		return
+	}
 	if ref != "" && !keyForm.MatchString(ref) {
 		// The value may be a key pasted in place of its reference: it is not shown.
-		c.failf(field, "not a reference to a key: file:/path, env:NAME, or a URL of awskms, gcpkms or hashivault (azurekms has no Ed25519 keys)")
+		c.failf(field, "not a reference to a key: file:/path, env:NAME, or a URL of gcpkms or hashivault (azurekms has no Ed25519 keys)")
 	}
 }
 

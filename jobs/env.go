@@ -103,7 +103,11 @@ func Open(ctx context.Context, cfg *configs.Job, env Env) (*Job, error) {
 	}
 	j.stateStore = j.decorate("state", storage.New(props), false)
 	j.keys = j.decorate("keys", storage.New(props), true)
-	if j.state, err = state.Open(ctx, j.stateStore, cfg.State); err != nil {
+	opts, err := StateOptions(ctx, cfg.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	if j.state, err = state.Open(ctx, j.stateStore, cfg.State, opts...); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	return j, nil

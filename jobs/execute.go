@@ -106,7 +106,7 @@ func (r *Run) prepareTargets(ctx context.Context) (err error) {
 	if err := r.lock(ctx); err != nil {
 		return err
 	}
-	if _, err := r.job.signers(ctx); err != nil {
+	if err := r.job.trySigning(ctx); err != nil {
 		return err
 	}
 	rec, err := r.plan(ctx)

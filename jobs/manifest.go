@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/expunge/expunge/internal/kms"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/manifests"
@@ -316,19 +318,19 @@ func (j *Job) statePath(parts ...string) string {
 // signers are the executor's key and, where the job names another, the verifier's.
 func (j *Job) signers(ctx context.Context) ([]manifests.Signer, error) {
 	ref := j.cfg.Signing.Executor
-	var executor *manifests.Key
+	var executor manifests.Signer
 	var err error
 	if ref == "" {
 		executor, err = j.ownKey(ctx)
 	} else {
-		executor, err = manifests.LoadKey(ref)
+		executor, err = kms.OpenKey(ctx, ref)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("executor's signing key: %w", err)
 	}
 	out := []manifests.Signer{executor}
 	if v := j.cfg.Signing.Verifier; v != "" && v != ref {
-		key, err := manifests.LoadKey(v)
+		key, err := kms.OpenKey(ctx, v)
 		if err != nil {
 			return nil, fmt.Errorf("verifier's signing key: %w", err)
 		}
@@ -337,9 +339,33 @@ func (j *Job) signers(ctx context.Context) ([]manifests.Signer, error) {
 	return out, nil
 }
 
+// trySigning shows before anything is erased that the manifest can be signed
+// and logged (contract rule 12): each key signs a few bytes that are thrown
+// away, and the log's head is one that this key may continue.
+func (j *Job) trySigning(ctx context.Context) error {
+	log, signers, err := j.log(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range signers {
+		msg := []byte("expunge: may this key sign?")
+		sig, err := s.Sign(msg)
+		if err != nil {
+			return fmt.Errorf("key %s: %w", manifests.KeyID(s.Public()), err)
+		}
+		if !ed25519.Verify(s.Public(), msg, sig) {
+			return fmt.Errorf("key %s: %w", manifests.KeyID(s.Public()), manifests.ErrSignature)
+		}
+	}
+	if _, err := log.Head(ctx); err != nil {
+		return fmt.Errorf("continue the log (list the key of its last checkpoint in signing.trust): %w", err)
+	}
+	return nil
+}
+
 // ownKey is the key that the state bucket holds for jobs that name none. It
 // makes manifests tamper-evident to others, not against the bucket's owner.
-func (j *Job) ownKey(ctx context.Context) (*manifests.Key, error) {
+func (j *Job) ownKey(ctx context.Context) (manifests.Signer, error) {
 	where := j.statePath("keys", "executor.pem")
 	pem, err := storage.ReadAll(ctx, j.stateStore, where)
 	if err == nil {

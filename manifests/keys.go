@@ -48,7 +48,7 @@ func GenerateKey(r io.Reader) (*Key, error) {
 // LoadKey reads a private key: "file:/path/to.key", "env:NAME", a plain path,
 // or PEM text itself.
 func LoadKey(ref string) (*Key, error) {
-	text, err := loadPEM(ref)
+	text, err := ReadKeyText(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,8 @@ func ParseKey(text []byte) (*Key, error) {
 	return &Key{priv}, nil
 }
 
-func loadPEM(ref string) ([]byte, error) {
+// ReadKeyText reads what LoadKey parses.
+func ReadKeyText(ref string) ([]byte, error) {
 	if strings.HasPrefix(ref, "-----BEGIN ") {
 		return []byte(ref), nil
 	}
