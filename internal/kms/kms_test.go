@@ -202,10 +202,10 @@ func TestAServiceWrapsSecretsAndSigningKeys(t *testing.T) {
 func TestWhatAServiceCannotDoIsSaid(t *testing.T) {
 	_, srv := newFake(t)
 	for ref, want := range map[string]string{
-		"awskms:///alias/verify":                     "4,096 bytes",
+		"awskms:///alias/verify":                      "4,096 bytes",
 		"gcpkms://" + gcpKey + "?endpoint=" + srv.URL: "key version",
-		"azurekms://vault/key":                       "not part of this build",
-		"hashivault://":                              "names no key",
+		"azurekms://vault/key":                        "not part of this build",
+		"hashivault://":                               "names no key",
 	} {
 		if _, err := kms.OpenKey(context.Background(), ref); !errors.Is(err, kms.ErrRef) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", ref, err, want)
