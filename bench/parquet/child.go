@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime/pprof"
 	"strconv"
 	"syscall"
 
@@ -28,6 +29,17 @@ const (
 const workers = 2
 
 func child(ctx context.Context, args []string) error {
+	if path := os.Getenv("BENCH_PROFILE"); path != "" { // where a CPU profile goes
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	var answer any
 	var err error
 	switch {

@@ -23,6 +23,7 @@ type chunkJob struct {
 	typeOrdered bool // min_value and max_value are defined
 	codec       codec
 	check       bool
+	recompress  bool // at the level asked for, never in the compressed form
 	histograms  bool
 
 	rowBase int64  // file position of the row group's first row
@@ -66,7 +67,7 @@ func (e *engine) newChunk(g *groupJob, leaf int) (*chunkJob, error) {
 	c := &chunkJob{
 		eng: e, src: src, col: col, leaf: &e.job.plan.leaves[leaf],
 		order: orderOf(col), typeOrdered: e.job.file.TypeOrdered(col),
-		codec: newCodec(src.Meta.Codec, e.job.opts.ZstdLevel), check: !e.job.opts.SkipCheck,
+		codec: newCodec(src.Meta.Codec, e.job.opts.ZstdLevel), check: !e.job.opts.SkipCheck, recompress: e.job.opts.ZstdLevel > 1,
 		rowBase: g.src.FirstRow, erased: g.erased, touched: g.touchedBy(leaf),
 		items: make(chan item, itemsAhead), credit: make(chan struct{}, pagesAhead),
 	}

@@ -1,6 +1,7 @@
 package parquet
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/parquet-go/parquet-go/encoding/delta"
@@ -120,10 +121,16 @@ func cutBools(dst []byte, src []bool, list *editList) ([]byte, error) {
 // appendLevels encodes levels as RLE hybrid of a bit width, behind a 4-byte
 // length where asked for.
 func appendLevels(dst []byte, src []uint8, width int, prefix bool) ([]byte, error) {
-	e := rle.Encoding{BitWidth: width}
-	out, err := e.EncodeLevels(nil, src)
-	if err != nil {
-		return nil, err
+	var out []byte
+	if n := len(src); n > 0 && bytes.Equal(src[1:], src[:n-1]) {
+		// One run, as writers do; the library would make two.
+		out = append(binary.AppendUvarint(nil, uint64(n)<<1), src[0])
+	} else {
+		var err error
+		e := rle.Encoding{BitWidth: width}
+		if out, err = e.EncodeLevels(nil, src); err != nil {
+			return nil, err
+		}
 	}
 	if prefix {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(out)))

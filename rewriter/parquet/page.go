@@ -10,6 +10,7 @@ import (
 
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/thriftpatch"
+	"github.com/expunge/expunge/internal/zstdedit"
 	"github.com/expunge/expunge/rewriter"
 )
 
@@ -65,6 +66,8 @@ type scratch struct {
 	starts, two  []uint32
 	plain, first []byte
 	used, lost   bitset
+	zstd         zstdedit.Editor
+	ops          []zstdedit.Op
 }
 
 // decoded is a data page taken apart.
@@ -335,7 +338,7 @@ func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
 // that is possible, otherwise anew.
 func (j *pageJob) compress(s *scratch, d *decoded, e *pageEdit, body []byte, levels int, src []byte) (err error) {
 	if j.spliceable() {
-		if out := j.splice(s.first, d, &e.list, body, levels); out != nil {
+		if out := j.splice(s, d, &e.list, body, levels); out != nil {
 			s.first = out
 			return nil
 		}

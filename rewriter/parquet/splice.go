@@ -5,38 +5,36 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/expunge/expunge/internal/zstdedit"
 )
 
-// Editing inside a compressed page. A Snappy block is a list of elements,
-// literals and copies from what was already put out. Cutting byte ranges out
-// of the body leaves most elements as they are: only those that a cut passes
-// through, and copies that reach back over one, are written anew. That is
-// several times cheaper than compressing, and keeps the writer's compression.
-// The result is checked like every rewritten page.
-
-// bytesOp is a step of an edit in bytes of the uncompressed body: the source's
-// [from, to), or size new bytes when from is negative.
-type bytesOp struct {
-	from, to int
-	size     int
-	at       int // place in the new body
-}
+// Editing inside a compressed page: what a cut does not pass through, or refer
+// back over, is not compressed again. That is several times cheaper, and keeps
+// the writer's compression. Package zstdedit does it for zstd. A Snappy block
+// is a list of elements, literals and copies from what was already put out:
+// most stay as they are, the others are written anew. The result is checked
+// like every rewritten page.
 
 // spliceable says whether a page's edit can be made in its compressed form.
 func (j *pageJob) spliceable() bool {
-	h := &j.page.Header
-	return j.chunk.codec.kind == format.Snappy && h.Encoding == format.Plain && j.chunk.col.Type != format.Boolean &&
+	h, kind := &j.page.Header, j.chunk.codec.kind
+	return (kind == format.Snappy || kind == format.Zstd && !j.chunk.recompress) && h.Encoding == format.Plain && j.chunk.col.Type != format.Boolean &&
 		!(h.Type == format.DataPageV2 && h.ValuesUncompressed)
 }
 
 // sparseCut is how many bytes of body there must be to each cut: with denser
-// ones compressing anew is as cheap.
-const sparseCut = 2 << 10
+// ones compressing anew is as cheap. freshLevels is the most that is put in
+// front of the values without an attempt to compress it.
+const (
+	sparseCut   = 2 << 10
+	freshLevels = 4 << 10
+)
 
 // splice edits the compressed body. levels is how much of the new body stands
 // in front of the values. It returns nil where compressing anew is better.
-func (j *pageJob) splice(dst []byte, d *decoded, list *editList, body []byte, levels int) []byte {
-	if len(list.ops)*sparseCut > len(body) {
+func (j *pageJob) splice(s *scratch, d *decoded, list *editList, body []byte, levels int) []byte {
+	if len(list.ops)*sparseCut > len(body) || levels > freshLevels && j.chunk.codec.kind == format.Zstd {
 		return nil
 	}
 	src, base := j.page.Body, int(j.page.Header.UncompressedSize)-len(d.body.Values)
@@ -44,32 +42,39 @@ func (j *pageJob) splice(dst []byte, d *decoded, list *editList, body []byte, le
 		src, base = src[int(j.page.Header.RepLength)+int(j.page.Header.DefLength):], 0
 		body, levels = body[levels:], 0
 	}
-	ops := make([]bytesOp, 0, len(list.ops))
+	s.ops = s.ops[:0]
+	if levels > 0 {
+		s.ops = append(s.ops, zstdedit.Op{From: -1, Size: levels})
+	}
 	at := levels
 	for _, o := range list.ops {
-		b := bytesOp{at: at, from: -1}
+		b := zstdedit.Op{At: at, From: -1}
 		if o.literal == nil {
-			b.from, b.to = base+o.from*d.view.width, base+o.to*d.view.width
+			b.From, b.To = base+o.from*d.view.width, base+o.to*d.view.width
 			if d.view.offsets != nil {
-				b.from, b.to = base+int(d.view.offsets[o.from]), base+int(d.view.offsets[o.to])
+				b.From, b.To = base+int(d.view.offsets[o.from]), base+int(d.view.offsets[o.to])
 			}
-			b.size = b.to - b.from
+			b.Size = b.To - b.From
 		} else {
-			b.size = (o.to - o.from) * (len(o.literal) + int(d.view.prefix))
+			b.Size = (o.to - o.from) * (len(o.literal) + int(d.view.prefix))
 		}
-		at += b.size
-		ops = append(ops, b)
+		at += b.Size
+		s.ops = append(s.ops, b)
 	}
 	if at != len(body) {
 		return nil
 	}
-	return spliceSnappy(dst[:0], src, ops, body, levels)
+	if j.chunk.codec.kind == format.Zstd {
+		out, _ := s.zstd.Splice(s.first[:0], src, s.ops, body)
+		return out
+	}
+	return spliceSnappy(s.first[:0], src, s.ops, body, levels)
 }
 
 // spliceSnappy writes body, of which ops say where it comes from, from the
 // elements of src. The first levels bytes of body are new. It returns nil when
 // src is not what it should be.
-func spliceSnappy(dst, src []byte, ops []bytesOp, body []byte, levels int) []byte {
+func spliceSnappy(dst, src []byte, ops []zstdedit.Op, body []byte, levels int) []byte {
 	_, n := binary.Uvarint(src)
 	if n <= 0 {
 		return nil
@@ -79,8 +84,8 @@ func spliceSnappy(dst, src []byte, ops []bytesOp, body []byte, levels int) []byt
 	r := snappyReader{src: src[n:]}
 	for k := range ops {
 		o := &ops[k]
-		if o.from < 0 {
-			w.fresh(o.at + o.size)
+		if o.From < 0 {
+			w.fresh(o.At + o.Size)
 			continue
 		}
 		if !w.keep(&r, ops[:k+1]) {
@@ -213,9 +218,9 @@ func (w *snappyWriter) copy(offset, size int) {
 
 // keep writes the last of ops, a range of the source. Elements that lie in it
 // and refer to nothing in front of it go out as they are, many at a time.
-func (w *snappyWriter) keep(r *snappyReader, ops []bytesOp) bool {
+func (w *snappyWriter) keep(r *snappyReader, ops []zstdedit.Op) bool {
 	o := &ops[len(ops)-1]
-	for at := o.from; at < o.to; {
+	for at := o.From; at < o.To; {
 		for r.cur.at+r.cur.size <= at {
 			if !r.read() {
 				return false
@@ -233,7 +238,7 @@ func (w *snappyWriter) keep(r *snappyReader, ops []bytesOp) bool {
 			at = to
 			continue
 		}
-		size := min(r.cur.at+r.cur.size, o.to) - at
+		size := min(r.cur.at+r.cur.size, o.To) - at
 		w.part(&r.cur, ops, at, size)
 		at += size
 	}
@@ -242,11 +247,11 @@ func (w *snappyWriter) keep(r *snappyReader, ops []bytesOp) bool {
 
 // run passes over elements that stay as they are, from the current one on. It
 // returns their bytes' place in the source and where their output ends.
-func (r *snappyReader) run(o *bytesOp) (from, end, to int, ok bool) {
+func (r *snappyReader) run(o *zstdedit.Op) (from, end, to int, ok bool) {
 	from = r.cur.tag
 	for {
 		r.skim(o)
-		if r.at >= o.to {
+		if r.at >= o.To {
 			return from, r.next, r.at, r.next <= len(r.src)
 		}
 		if !r.read() {
@@ -286,12 +291,12 @@ var steps = func() (t [256]struct {
 // skim passes over common elements that stay as they are: that end in the
 // kept range and refer to nothing in front of it. Most of a page goes this
 // way, so the loop has no branch on the kind of element.
-func (r *snappyReader) skim(o *bytesOp) {
-	src, i, at, limit := r.src, r.next, r.at, o.to-longest
+func (r *snappyReader) skim(o *zstdedit.Op) {
+	src, i, at, limit := r.src, r.next, r.at, o.To-longest
 	for i+3 <= len(src) && at <= limit {
 		s := &steps[src[i]]
 		offset := binary.LittleEndian.Uint16(src[i+1:])&s.mask | s.high
-		if s.bytes == 0 || at-int(offset) < o.from {
+		if s.bytes == 0 || at-int(offset) < o.From {
 			break
 		}
 		i += int(s.bytes)
@@ -301,21 +306,21 @@ func (r *snappyReader) skim(o *bytesOp) {
 }
 
 // verbatim says whether the element lies in the kept range with all it refers to.
-func (r *snappyReader) verbatim(o *bytesOp) bool {
-	return r.cur.at+r.cur.size <= o.to && r.cur.at-r.cur.offset >= o.from
+func (r *snappyReader) verbatim(o *zstdedit.Op) bool {
+	return r.cur.at+r.cur.size <= o.To && r.cur.at-r.cur.offset >= o.From
 }
 
 // part writes source bytes [at, at+size) of an element: as a copy where what
 // it refers to is still there, otherwise as a literal.
-func (w *snappyWriter) part(e *element, ops []bytesOp, at, size int) {
+func (w *snappyWriter) part(e *element, ops []zstdedit.Op, at, size int) {
 	if e.offset > 0 {
 		from := at - e.offset
 		k := len(ops) - 1
-		for k >= 0 && (ops[k].from < 0 || ops[k].from > from) {
+		for k >= 0 && (ops[k].From < 0 || ops[k].From > from) {
 			k--
 		}
-		if k == len(ops)-1 || k >= 0 && from+size <= ops[k].to {
-			if offset := w.done - (ops[k].at + from - ops[k].from); offset > 0 && offset < 1<<16 {
+		if k == len(ops)-1 || k >= 0 && from+size <= ops[k].To {
+			if offset := w.done - (ops[k].At + from - ops[k].From); offset > 0 && offset < 1<<16 {
 				w.copy(offset, size)
 				return
 			}

@@ -7,28 +7,30 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/snappy"
+
+	"github.com/expunge/expunge/internal/zstdedit"
 )
 
 // spliceCase cuts random ranges out of a compressible body and puts new bytes in.
-func spliceCase(old []byte, r *rand.Rand, holes int) (ops []bytesOp, body []byte, levels int) {
+func spliceCase(old []byte, r *rand.Rand, holes int) (ops []zstdedit.Op, body []byte, levels int) {
 	levels = r.IntN(600)
 	body = append(body, bytes.Repeat([]byte{7, 9}, levels)[:levels]...)
 	at := 0
 	for range holes {
 		from := at + r.IntN(max(1, (len(old)-at)/2))
 		if from > at {
-			ops = append(ops, bytesOp{from: at, to: from, size: from - at, at: len(body)})
+			ops = append(ops, zstdedit.Op{From: at, To: from, Size: from - at, At: len(body)})
 			body = append(body, old[at:from]...)
 		}
 		if r.IntN(3) == 0 {
 			lit := bytes.Repeat([]byte("new"), 1+r.IntN(200))
-			ops = append(ops, bytesOp{from: -1, size: len(lit), at: len(body)})
+			ops = append(ops, zstdedit.Op{From: -1, Size: len(lit), At: len(body)})
 			body = append(body, lit...)
 		}
 		at = min(len(old), from+1+r.IntN(300))
 	}
 	if at < len(old) {
-		ops = append(ops, bytesOp{from: at, to: len(old), size: len(old) - at, at: len(body)})
+		ops = append(ops, zstdedit.Op{From: at, To: len(old), Size: len(old) - at, At: len(body)})
 		body = append(body, old[at:]...)
 	}
 	return ops, body, levels
