@@ -111,6 +111,9 @@ func (r *Run) commitAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := r.tick(ctx, StepCommit); err != nil {
+			return err
+		}
 		r.job.env.Reporter.Report(Event{Type: "progress", Step: StepCommit, Target: t.name, Done: 1, Total: 1, Unit: "commits"})
 	}
 	return nil

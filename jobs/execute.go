@@ -263,7 +263,7 @@ func (r *Run) scan(ctx context.Context) error {
 		}
 		done += res.Files
 		report()
-		return nil
+		return r.tick(ctx, StepScan)
 	})
 	if err != nil {
 		return fmt.Errorf("scan: %w", err)

@@ -61,7 +61,8 @@ type Run struct {
 	indexes  map[int]*iceberg.FileIndex // by slot, where the job keeps a key index
 	worker   *Worker
 	resumed  bool
-	planOnly bool // expunge plan: no lease, nothing but the state bucket is written
+	statusAt time.Time // when the status was last written
+	planOnly bool      // expunge plan: no lease, nothing but the state bucket is written
 }
 
 // ID is the run's id: job, start time and a few random digits.
@@ -183,6 +184,14 @@ func (r *Run) setStatus(ctx context.Context, st, step string) error {
 			s.PurgeDue = p.ended.PurgeDue
 		}
 	}
+	if p.planned != nil {
+		for _, pt := range p.planned.Targets {
+			s.Counters["files_total"] += pt.Plan.Tasks
+			s.Counters["files_done"] += p.totals(pt.Slot).Files
+		}
+		s.Counters["tables_total"] = int64(len(p.planned.Targets))
+		s.Counters["tables_committed"], s.Counters["tables_verified"] = int64(len(p.committed)), int64(len(p.verified))
+	}
 	for _, c := range p.committed {
 		s.Counters["rows_erased"] += c.RowsErased
 		if c.RowsChanged > 0 {
@@ -206,7 +215,19 @@ func (r *Run) setStatus(ctx context.Context, st, step string) error {
 	if err := r.st.SetStatus(ctx, s); err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
+	r.statusAt = s.Updated
 	return nil
+}
+
+// statusEvery is how often a step that goes on tells the status file how far it is.
+const statusEvery = 2 * time.Second
+
+// tick writes the status anew where the last one is old.
+func (r *Run) tick(ctx context.Context, s Step) error {
+	if clock.Now(ctx).Sub(r.statusAt) < statusEvery {
+		return nil
+	}
+	return r.setStatus(ctx, StateRunning, string(s))
 }
 
 // lock takes the lease of every table of the run, in the order of their ids so

@@ -50,6 +50,9 @@ func (r *Run) verifyAll(ctx context.Context) error {
 		if err := r.note(ctx, evVerified, fmt.Sprint(t.slot), rec); err != nil {
 			return err
 		}
+		if err := r.tick(ctx, StepVerify); err != nil {
+			return err
+		}
 		r.job.env.Reporter.Report(Event{Type: "progress", Step: StepVerify, Target: t.name, Done: 1, Total: 1, Unit: "tables"})
 	}
 	return nil

@@ -79,6 +79,7 @@ type reportView struct {
 	Tone                     string
 	Envelope, Sidecar, Proof string
 	Facts                    []fact
+	Reasons                  []string
 	Targets                  []targetView
 	Charts                   []chart
 	Steps, Clock             chart
@@ -101,6 +102,11 @@ func (r Report) view() reportView {
 	m := r.Manifest
 	v := reportView{Report: r, M: m, Headline: Headline(m), Title: title(m), Explain: Explain(m), Tone: tone(string(m.Outcome.Result)),
 		Charts: charts(m, r.Breakdown), Steps: steps(m), Clock: clock(m)}
+	for _, why := range m.Outcome.Reasons {
+		if !strings.Contains(v.Explain, why) {
+			v.Reasons = append(v.Reasons, why)
+		}
+	}
 	v.OK, v.Skipped = Verified(r.Checks)
 	v.Envelope, v.Sidecar, v.Proof = EnvelopeName(m.ID), SidecarName(m.ID), ProofName(m.ID)
 	scope := map[string]Included{}

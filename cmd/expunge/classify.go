@@ -9,6 +9,7 @@ import (
 	"github.com/expunge/expunge/jobs"
 	"github.com/expunge/expunge/jobs/filetool"
 	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/review"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -39,6 +40,8 @@ func classify(err error) (int, string) {
 		return cli.ExitUsage, "expunge file inspect FILE lists the columns"
 	case errors.Is(err, storage.ErrExists):
 		return cli.ExitError, "nothing is overwritten: choose another name or remove the file"
+	case errors.Is(err, review.ErrToken), errors.Is(err, review.ErrWeakToken):
+		return cli.ExitUsage, "openssl rand -hex 24 > token makes one; give it with --token-file"
 	case errors.Is(err, storage.ErrScheme):
 		return cli.ExitUsage, "paths are local, s3://, gs:// or abfss://"
 	case errors.Is(err, warehouse.ErrNotFound):

@@ -15,6 +15,7 @@ func backend() cli.Backend {
 	b := cli.Backend{
 		Demo:     runDemo,
 		Init:     initJob,
+		Serve:    serve,
 		Classify: classify,
 		Version:  version,
 	}

@@ -292,3 +292,21 @@ func (l *Lease) Release(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Holding is what a lease's object says to somebody who only looks.
+type Holding struct {
+	Holder   string
+	Renewed  time.Time // by the store's clock
+	TTL      time.Duration
+	Released bool
+}
+
+// HolderOf reads who holds, or last held, the lease of that name; an error that
+// is fs.ErrNotExist where nobody ever did.
+func (s *State) HolderOf(ctx context.Context, name string) (Holding, error) {
+	doc, info, err := s.readLease(ctx, s.leasePath(name))
+	if err != nil {
+		return Holding{}, fmt.Errorf("read lease: %w", err)
+	}
+	return Holding{Holder: doc.Holder, Renewed: info.ModTime, TTL: doc.TTL, Released: doc.Released}, nil
+}

@@ -89,17 +89,12 @@ func checkName(name string) error {
 // Runs yields every run's status, in order of run id.
 func (s *State) Runs(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
-		prefix := s.root + "status/"
-		for info, err := range s.store.List(ctx, prefix) {
+		for tag, err := range s.Statuses(ctx) {
 			if err != nil {
-				yield(Status{}, fmt.Errorf("list runs: %w", err))
+				yield(Status{}, err)
 				return
 			}
-			id, ok := strings.CutSuffix(strings.TrimPrefix(info.Path, prefix), ".json")
-			if !ok || !runID.MatchString(id) {
-				continue
-			}
-			st, err := s.readStatus(ctx, id)
+			st, err := s.readStatus(ctx, tag.Run)
 			if storage.IsNotExist(err) {
 				continue // removed meanwhile
 			}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
+	"strings"
 	"time"
 
 	"github.com/expunge/expunge/internal/clock"
@@ -25,6 +27,43 @@ type Status struct {
 	Sealed   bool              `json:"sealed,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Counters map[string]int64  `json:"counters,omitempty"`
+}
+
+// StatusTag names a run's summary and its version without reading it.
+type StatusTag struct{ Run, Tag string }
+
+// Statuses lists the summaries of all runs, in order of run id, without reading
+// them: a reader that keeps them reads only those whose tag has changed.
+func (s *State) Statuses(ctx context.Context) iter.Seq2[StatusTag, error] {
+	return func(yield func(StatusTag, error) bool) {
+		prefix := s.root + "status/"
+		for info, err := range s.store.List(ctx, prefix) {
+			if err != nil {
+				yield(StatusTag{}, fmt.Errorf("list runs: %w", err))
+				return
+			}
+			id, ok := strings.CutSuffix(strings.TrimPrefix(info.Path, prefix), ".json")
+			tag := info.ETag
+			if tag == "" {
+				tag = info.ModTime.String()
+			}
+			if ok && runID.MatchString(id) && !yield(StatusTag{id, tag}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// StatusOf reads one run's summary; ErrNoRun if there is none.
+func (s *State) StatusOf(ctx context.Context, id string) (Status, error) {
+	if !runID.MatchString(id) {
+		return Status{}, fmt.Errorf("read status: %w", ErrName)
+	}
+	st, err := s.readStatus(ctx, id)
+	if storage.IsNotExist(err) {
+		err = ErrNoRun
+	}
+	return st, err
 }
 
 func (s *State) statusPath(id string) string { return s.root + "status/" + id + ".json" }

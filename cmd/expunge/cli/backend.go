@@ -30,6 +30,7 @@ type Backend struct {
 	ManifestShow   func(ctx context.Context, e Env, r ManifestRequest) (*ManifestResponse, error)
 	ManifestVerify func(ctx context.Context, e Env, r ManifestRequest) (*ManifestResponse, error)
 	ManifestReport func(ctx context.Context, e Env, r ReportRequest) (*ReportResponse, error)
+	Serve          func(ctx context.Context, e Env, r ServeRequest) (*ServeResponse, error)
 	Demo           func(ctx context.Context, e Env, r DemoRequest) (*RunResponse, error)
 	Keygen         func(ctx context.Context, e Env, r KeygenRequest) (*KeygenResponse, error)
 	FileErase      func(ctx context.Context, e Env, r FileRequest) (*FileResponse, error)
@@ -432,6 +433,23 @@ type ReportResponse struct {
 	Report   string  `json:"report"`
 	Valid    *bool   `json:"valid,omitempty"` // nil: not checked
 	Checks   []Check `json:"-"`               // printed one a line
+}
+
+// ServeRequest serves the pages over a state bucket until the context ends.
+type ServeRequest struct {
+	State           State
+	Job             *configs.Job // whose keys are trusted; nil = Trust, PublicKeys, or each run's own job
+	Listen          string       // host:port
+	Token           string       // "" = loopback only
+	Hosts           []string     // names by which browsers may ask
+	TLSCert, TLSKey string       // files; both or none
+	Trust           string
+	PublicKeys      []string
+}
+
+// ServeResponse is what was served, once it ended.
+type ServeResponse struct {
+	Address string `json:"address"`
 }
 
 // DemoRequest makes an embedded lakehouse and runs the nightly job on it.

@@ -337,6 +337,8 @@ func (r *VerifyResponse) text(p *printer) {
 	p.verification(&r.Verification)
 }
 
+func (r *ServeResponse) text(p *printer) { p.field("Served", "%s", r.Address) }
+
 func (r *ReportResponse) text(p *printer) {
 	for _, c := range r.Checks {
 		if !c.OK {
