@@ -129,6 +129,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errLoading):
 		code, text = http.StatusServiceUnavailable, errLoading.Error()
 		w.Header().Set("Retry-After", "2")
+		w.Header().Set("Refresh", "2") // a browser looks again by itself
 	case errors.Is(err, errBusy):
 		code, text = http.StatusTooManyRequests, errBusy.Error()
 	default:

@@ -24,8 +24,8 @@ type block struct {
 
 // blockSize and blockMax bound the memory of one open sidecar to 16 MiB.
 const (
-	blockSize = 256 << 10
-	blockMax  = 64
+	blockSize = 64 << 10
+	blockMax  = 256
 )
 
 func newBlocks(r io.ReaderAt, size int64) *blocks {
