@@ -104,6 +104,8 @@ func (r *Run) commitAll(ctx context.Context) error {
 			err = r.noteCommit(ctx, t.slot, c)
 		case ctx.Err() != nil, runLevel(err):
 			return err
+		case t.prefix() != nil && !errors.Is(err, warehouse.ErrLimit):
+			return err // objects are changed one by one: what is begun is taken up, not left
 		default:
 			r.job.env.Reporter.Report(Event{Type: "warning", Step: StepCommit, Target: t.name, Message: "left as it was: " + err.Error()})
 			err = r.note(ctx, evFailed, fmt.Sprint(t.slot), failRecord{Class: errorClass(err), Text: err.Error()})

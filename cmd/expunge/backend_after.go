@@ -120,5 +120,5 @@ func verify(ctx context.Context, e cli.Env, r cli.VerifyRequest) (*cli.VerifyRes
 	if err != nil {
 		return nil, err
 	}
-	return &cli.VerifyResponse{RunID: id, Job: j.Config().Name, Verification: *verification(v)}, nil
+	return &cli.VerifyResponse{RunID: id, Job: j.Config().Name, Verification: *verification(v, nil)}, nil
 }

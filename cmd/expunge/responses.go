@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -96,7 +98,7 @@ func runResponse(s *jobs.Summary) *cli.RunResponse {
 		resp.PurgedDue = append(resp.PurgedDue, p.RunID)
 	}
 	if s.Verification != nil {
-		resp.Verification = verification(s.Verification)
+		resp.Verification = verification(s.Verification, s.Residue)
 	}
 	return resp
 }
@@ -135,14 +137,19 @@ func purgeTotals(p *warehouse.Purged) *cli.PurgeTotals {
 
 // verification sums up the surfaces of a manifest for the terminal. Residue
 // that the manifest dates, such as files within their grace, is no finding.
-func verification(v *manifests.Verification) *cli.Verification {
+func verification(v *manifests.Verification, residue []manifests.Residue) *cli.Verification {
+	dated := func(s manifests.Surface) bool {
+		return slices.ContainsFunc(residue, func(r manifests.Residue) bool {
+			return r.Target == s.Target && r.Surface == s.Surface && r.GoneBy != nil
+		})
+	}
 	out := &cli.Verification{Result: cli.VerifyPassed, Mode: v.Mode, Coverage: 1}
 	for _, s := range v.Surfaces {
 		switch s.Result {
 		case manifests.Fail:
 			out.Result = cli.VerifyFailed
 		case manifests.Found:
-			if out.Result == cli.VerifyPassed {
+			if out.Result == cli.VerifyPassed && !dated(s) {
 				out.Result = cli.VerifyResidue
 			}
 		}

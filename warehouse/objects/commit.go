@@ -230,8 +230,11 @@ func (c *committer) one(ctx context.Context, res warehouse.Result) error {
 		case errors.Is(err, fs.ErrPermission):
 			c.note(leftAlone(res, "access denied"), true)
 			return nil
-		case !errors.Is(err, storage.ErrPrecondition) && !errors.Is(err, fs.ErrNotExist):
+		case ctx.Err() != nil, storage.IsTransient(err), errors.Is(err, storage.ErrNoSpace), errors.Is(err, storage.ErrReadOnly), errors.Is(err, storage.ErrUnknownOutcome):
 			return fmt.Errorf("replace object of task %d: %w", res.Task.Index, err)
+		case !errors.Is(err, storage.ErrPrecondition) && !errors.Is(err, fs.ErrNotExist):
+			c.note(leftAlone(res, "the store refused the change"), true)
+			return nil
 		}
 		if attempt >= max(1, c.req.Attempts) {
 			c.note(leftAlone(res, "object keeps changing"), true)
@@ -302,18 +305,19 @@ func (t *Target) replace(ctx context.Context, runID string, res warehouse.Result
 	}
 	if res.Status == warehouse.Dropped {
 		err = storage.RemoveIf(ctx, t.store, path, now.ETag)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
+	} else {
+		err = t.put(ctx, now, res, like)
 	}
-	err = t.put(ctx, now, res, like)
-	if errors.Is(err, storage.ErrUnknownOutcome) || storage.IsTransient(err) || errors.Is(err, storage.ErrPrecondition) {
-		// The answer may have been lost: look.
-		after, serr := storage.Stat(ctx, t.store, path)
-		if serr == nil && after.ETag != now.ETag && t.done(ctx, after, res) == nil {
-			return nil
-		}
+	if err == nil {
+		return nil
+	}
+	// The answer may have been lost, or an error come after the effect: look.
+	after, serr := storage.Stat(ctx, t.store, path)
+	switch {
+	case errors.Is(serr, fs.ErrNotExist) && res.Status == warehouse.Dropped:
+		return nil
+	case serr == nil && after.ETag != now.ETag && t.done(ctx, after, res) == nil:
+		return nil
 	}
 	return err
 }
