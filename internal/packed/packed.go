@@ -153,7 +153,7 @@ func (s *source) fill() error {
 		return io.EOF
 	}
 	if int64(cap(s.buf)) < n {
-		s.buf = make([]byte, n)
+		s.buf = make([]byte, n) // as much as the file has, at most a window
 	}
 	s.buf = s.buf[:n]
 	s.at, s.pos = at, 0

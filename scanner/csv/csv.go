@@ -30,8 +30,6 @@ import (
 // maxRecord bounds the memory that one record may take.
 const maxRecord = 256 << 20
 
-const chunk = 1 << 20
-
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // Reasons for which a record is malformed. They carry nothing of it.
@@ -111,7 +109,9 @@ func position(path []string) (int, bool) {
 }
 
 func (s *scan) read(ctx context.Context, in io.Reader) error {
-	buf := make([]byte, 0, chunk+chunk/2)
+	held := scanner.Chunk()
+	defer scanner.ReturnChunk(held)
+	buf := (*held)[:0]
 	for end := false; !end || len(buf) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err

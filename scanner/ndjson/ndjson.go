@@ -26,9 +26,6 @@ import (
 // maxRecord bounds the memory that one record may take.
 const maxRecord = 256 << 20
 
-// chunk is how much content is looked at at once.
-const chunk = 1 << 20
-
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // ErrTooLong: a record is longer than this package takes into memory.
@@ -71,7 +68,9 @@ func newScan(req scanner.Records) (*scan, error) {
 
 // read cuts the content into chunks of whole lines.
 func (s *scan) read(ctx context.Context, in io.Reader) error {
-	buf := make([]byte, 0, chunk+chunk/2)
+	held := scanner.Chunk()
+	defer scanner.ReturnChunk(held)
+	buf := (*held)[:0]
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

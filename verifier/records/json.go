@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/tidwall/gjson"
-
-	"github.com/expunge/expunge/keyset"
 )
 
 // errTwice: a member on the way to a column occurs twice.
@@ -238,12 +236,7 @@ func applied(text []byte, r *Rules) (any, error) {
 	if r.Action.Element == "" {
 		return v, nil
 	}
-	for _, m := range r.Matches {
-		if err := drop(v, text, m.Keys, r, steps(r.Action.Element)); err != nil {
-			return nil, err
-		}
-	}
-	return v, nil
+	return v, drop(v, text, r)
 }
 
 func replaced(old any, constant string) any {
@@ -295,13 +288,10 @@ func overwrite(v any, path []string, f func(any) any) {
 }
 
 // drop takes the elements that hold a key out of the lists that a path reaches.
-func drop(v any, text []byte, keys *keyset.Set, r *Rules, path []string) error {
+func drop(v any, text []byte, r *Rules) error {
 	root := gjson.ParseBytes(text)
 	var hits [][]listAt
 	for _, m := range r.Matches {
-		if m.Keys != keys {
-			continue
-		}
 		columns := make([][]placed, len(m.Columns))
 		for k, c := range m.Columns {
 			var err error
@@ -311,7 +301,7 @@ func drop(v any, text []byte, keys *keyset.Set, r *Rules, path []string) error {
 		}
 		holdsKey(m.Keys, columns, &hits)
 	}
-	cut(v, path, "", nil, hits)
+	cut(v, steps(r.Action.Element), "", nil, hits)
 	return nil
 }
 
