@@ -54,7 +54,7 @@ func (j *Job) Certify(ctx context.Context, q CertificateRequest) (*IssuedCertifi
 	out := &IssuedCertificate{Certificate: &manifests.Certificate{Issued: now, Controller: j.cfg.Policy.Controller, Request: q.Request}}
 	slices.Reverse(all) // oldest first
 	for _, st := range all {
-		if st.Labels[labelDryRun] != "" || len(q.Runs) > 0 && !slices.Contains(q.Runs, st.Run) {
+		if st.Labels[labelDryRun] != "" || st.Labels[labelAudit] != "" || len(q.Runs) > 0 && !slices.Contains(q.Runs, st.Run) {
 			continue
 		}
 		if st.Sealed {

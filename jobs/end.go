@@ -37,6 +37,9 @@ func (r *Run) endManifest(ctx context.Context) error {
 	if err := r.noteRequests(ctx); err != nil {
 		return err
 	}
+	if err := r.keepForAudit(ctx); err != nil {
+		return err
+	}
 	if _, err := r.writeManifest(ctx, manifests.KindRun, r.progress.ended.Time); err != nil {
 		return err
 	}

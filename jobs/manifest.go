@@ -283,15 +283,7 @@ func (r *Run) scopeFacts(m *manifests.Manifest) {
 	}
 	for _, t := range r.targets {
 		pt := r.progress.planned.Targets[t.slot]
-		d := pt.Plan.Description
-		inc := manifests.Included{Target: t.name, UUID: d.UUID, Location: d.Location, FormatVersion: d.FormatVersion, Action: t.sel.Action.Kind}
-		for _, ref := range d.Refs {
-			inc.Refs = append(inc.Refs, ref.Type+" "+ref.Name)
-		}
-		for _, mt := range t.sel.Match {
-			inc.Match = append(inc.Match, mt.Keyset+": "+strings.Join(mt.Columns, ", "))
-		}
-		m.Scope.Included = append(m.Scope.Included, inc)
+		m.Scope.Included = append(m.Scope.Included, included(t, pt.Plan.Description))
 		for _, x := range pt.Plan.Excluded {
 			m.Scope.Excluded = append(m.Scope.Excluded, exclusion(t.name, x))
 		}
@@ -304,6 +296,18 @@ func (r *Run) scopeFacts(m *manifests.Manifest) {
 			m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: "data files of an unsupported kind", Target: t.name, Reason: "unsupported file feature; see the evidence", Count: n})
 		}
 	}
+}
+
+// included says what a target in scope is and what was asked of it.
+func included(t *boundTarget, d warehouse.Description) manifests.Included {
+	inc := manifests.Included{Target: t.name, UUID: d.UUID, Location: d.Location, FormatVersion: d.FormatVersion, Action: t.sel.Action.Kind}
+	for _, ref := range d.Refs {
+		inc.Refs = append(inc.Refs, ref.Type+" "+ref.Name)
+	}
+	for _, mt := range t.sel.Match {
+		inc.Match = append(inc.Match, mt.Keyset+": "+strings.Join(mt.Columns, ", "))
+	}
+	return inc
 }
 
 func exclusion(target string, x warehouse.Excluded) manifests.Exclusion {

@@ -42,6 +42,11 @@ func (j *Job) Restore(ctx context.Context, runID string, tables []string, dry bo
 	if dry {
 		return sum, nil
 	}
+	if len(tables) == 0 {
+		if err := j.dropFromAudit(ctx, runID); err != nil {
+			return nil, err
+		}
+	}
 	m, err := r.writeManifest(ctx, manifests.KindRestore, r.progress.last)
 	if err != nil {
 		return nil, err

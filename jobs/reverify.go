@@ -38,36 +38,46 @@ func (j *Job) Verify(ctx context.Context, runID string, o VerifyOptions) (*manif
 	}
 	out := &manifests.Verification{Mode: opts.Mode}
 	for _, t := range targets {
-		if t.prefix() != nil {
-			j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
-			found, err := j.auditPrefix(ctx, t, opts)
-			if err != nil {
-				return nil, fmt.Errorf("verify %s: %w", t.name, err)
-			}
-			for _, s := range found {
-				out.Surfaces = append(out.Surfaces, s.surface(t.name))
-			}
-			continue
-		}
-		store, err := j.targetStore(ctx, t.name)
-		if err != nil {
-			return nil, err
-		}
-		desc, err := t.target.Describe(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("describe %s: %w", t.name, err)
-		}
-		j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
-		rep, err := verifyTable(ctx, store, t, desc.MetadataLocation, opts)
+		surfaces, _, err := j.reread(ctx, t, opts)
 		if err != nil {
 			return nil, fmt.Errorf("verify %s: %w", t.name, err)
 		}
-		for _, s := range rep.Surfaces {
-			out.Surfaces = append(out.Surfaces, manifests.Surface{Target: t.name, Surface: s.Name, Result: s.Result, Objects: s.Objects,
-				BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note})
-		}
+		out.Surfaces = append(out.Surfaces, surfaces...)
 	}
 	return out, nil
+}
+
+// reread verifies a target as it is now. Findings are a table's: of a prefix
+// the surfaces count alone.
+func (j *Job) reread(ctx context.Context, t *boundTarget, o verifier.Options) (out []manifests.Surface, findings []verifier.Finding, err error) {
+	j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
+	if t.prefix() != nil {
+		found, err := j.auditPrefix(ctx, t, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, s := range found {
+			out = append(out, s.surface(t.name))
+		}
+		return out, nil, nil
+	}
+	store, err := j.targetStore(ctx, t.name)
+	if err != nil {
+		return nil, nil, err
+	}
+	desc, err := t.target.Describe(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("describe: %w", err)
+	}
+	rep, err := verifyTable(ctx, store, t, desc.MetadataLocation, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range rep.Surfaces {
+		out = append(out, manifests.Surface{Target: t.name, Surface: s.Name, Result: s.Result, Objects: s.Objects,
+			BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note})
+	}
+	return out, rep.Findings, nil
 }
 
 func (j *Job) verifyKeys(ctx context.Context, runID string) (map[string]*keyset.Set, window, error) {

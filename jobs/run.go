@@ -13,6 +13,7 @@ import (
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/warehouse"
 	"github.com/expunge/expunge/warehouse/iceberg"
 )
@@ -25,6 +26,7 @@ const (
 	StateStopped     = "stopped"     // by a limit, before any change
 	StateFinished    = "finished"
 	StateFailed      = "failed" // before any change
+	StateAuditing    = "auditing"
 )
 
 // Labels of a run's status.
@@ -32,6 +34,7 @@ const (
 	labelPurged   = "purged"   // when the last of its targets was purged, RFC 3339
 	labelReverted = "reverted" // its rows were added back
 	labelDryRun   = "dry_run"
+	labelAudit    = "audit" // a pass of the audit loop, which erases nothing
 	// labelJobDigest is the digest of the job file as the run froze it.
 	labelJobDigest = "job_digest"
 )
@@ -63,11 +66,13 @@ type Run struct {
 	resumed  bool
 	statusAt time.Time // when the status was last written
 	planOnly bool      // expunge plan: no lease, nothing but the state bucket is written
+	auditing bool      // a pass of the audit loop
 }
 
 // ID is the run's id: job, start time and a few random digits.
 func (r *Run) ID() string { return r.st.ID() }
 
+// newRunID draws an id: the prefix, the time, and some random digits.
 func newRunID(job string, now time.Time) (string, error) {
 	var b [3]byte
 	if _, err := rand.Read(b[:]); err != nil {
@@ -78,8 +83,12 @@ func newRunID(job string, now time.Time) (string, error) {
 
 // newRun creates a run's folder and freezes the job in it.
 func (j *Job) newRun(ctx context.Context, o RunOptions) (*Run, error) {
+	return j.newRunNamed(ctx, j.cfg.Name, o)
+}
+
+func (j *Job) newRunNamed(ctx context.Context, prefix string, o RunOptions) (*Run, error) {
 	now := clock.Now(ctx)
-	id, err := newRunID(j.cfg.Name, now)
+	id, err := newRunID(prefix, now)
 	if err != nil {
 		return nil, err
 	}
@@ -211,6 +220,12 @@ func (r *Run) setStatus(ctx context.Context, st, step string) error {
 	}
 	if r.opts.DryRun {
 		s.Labels[labelDryRun] = "true"
+	}
+	if r.auditing {
+		s.Labels[labelAudit] = "true"
+		if m, ok := p.manifest(string(manifests.KindAudit)); ok {
+			s.Outcome, s.Ended = m.Outcome, p.last
+		}
 	}
 	if err := r.st.SetStatus(ctx, s); err != nil {
 		return fmt.Errorf("write status: %w", err)

@@ -22,6 +22,7 @@ const (
 	MethodRewritten = "rewritten"
 	MethodDropped   = "dropped"
 	MethodVersion   = "version purged"
+	MethodAudited   = "audited"
 )
 
 // Statuses of a file record. They are warehouse.Status's words.
@@ -32,6 +33,7 @@ const (
 	StatusExcluded  = "excluded"
 	StatusFailed    = "failed"
 	StatusRestored  = "restored" // rows added back
+	StatusFound     = "found"    // an audit found keys in it
 )
 
 // Record is one line of evidence in the sidecar. Its leaf in the Merkle tree

@@ -82,6 +82,54 @@ func (s *State) OpenRun(ctx context.Context, id string) (*Run, error) {
 	return r, nil
 }
 
+// OpenVault opens a place for sealed files that is no run: it has a secret of
+// its own and no status, so that sealing a run leaves it alone. create makes it
+// when there is none; otherwise that is ErrNoRun.
+func (s *State) OpenVault(ctx context.Context, name string, create bool) (*Run, error) {
+	if !runID.MatchString(name) {
+		return nil, fmt.Errorf("open vault: %w", ErrName)
+	}
+	secret, err := s.loadSecret(ctx, name)
+	if storage.IsNotExist(err) && create {
+		fresh := make([]byte, 32)
+		_, _ = rand.Read(fresh) // never fails since Go 1.24
+		if err = s.storeSecret(ctx, name, fresh); err == nil {
+			return &Run{s: s, id: name, secret: fresh}, nil
+		}
+		if errors.Is(err, storage.ErrExists) { // another process was faster
+			secret, err = s.loadSecret(ctx, name)
+		}
+	}
+	if storage.IsNotExist(err) {
+		err = ErrNoRun
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open vault %s: %w", name, err)
+	}
+	return &Run{s: s, id: name, secret: secret}, nil
+}
+
+// RemoveVault removes a vault's secret, which makes its files unreadable for
+// good, and then the files.
+func (s *State) RemoveVault(ctx context.Context, name string) error {
+	if !runID.MatchString(name) {
+		return fmt.Errorf("remove vault: %w", ErrName)
+	}
+	if err := s.removeSecret(ctx, name); err != nil {
+		return fmt.Errorf("remove vault %s: %w", name, err)
+	}
+	r := &Run{s: s, id: name}
+	for file, err := range r.List(ctx, "") {
+		if err == nil {
+			err = r.Remove(ctx, file)
+		}
+		if err != nil {
+			return fmt.Errorf("remove vault %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // ID is the run's id.
 func (r *Run) ID() string { return r.id }
 
