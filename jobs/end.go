@@ -19,7 +19,7 @@ func (r *Run) end(ctx context.Context) error {
 			}
 		}
 		rec := endRecord{Time: clock.Now(ctx)}
-		if len(r.progress.committedSlots()) > 0 && r.job.cfg.Grace > 0 {
+		if len(r.progress.purgeSlots()) > 0 && r.job.cfg.Grace > 0 {
 			rec.PurgeDue = r.purgeDue()
 		}
 		if err := r.note(ctx, evEnded, "", rec); err != nil {

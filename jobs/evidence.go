@@ -150,18 +150,34 @@ func (r *Run) fillSidecar(ctx context.Context, out storage.Writer, kind manifest
 				return manifests.Evidence{}, err
 			}
 		}
-		if p, ok := r.progress.purged[t.slot]; ok && p.Deletes != "" && kind != manifests.KindRestore {
-			for d, err := range state.ReadRecords[warehouse.PhysicalDelete](ctx, r.st, p.Deletes) {
-				if err != nil {
-					return manifests.Evidence{}, fmt.Errorf("read removals: %w", err)
-				}
-				if err := w.Write(e.deletion(t.name, d, keyed)); err != nil {
-					return manifests.Evidence{}, err
-				}
+		if o := r.progress.orphans[t.slot]; kind == manifests.KindRun {
+			if err := r.deleteRecords(ctx, w, e, t.name, o.Deletes, keyed); err != nil {
+				return manifests.Evidence{}, err
+			}
+		}
+		if p := r.progress.purged[t.slot]; kind != manifests.KindRestore {
+			if err := r.deleteRecords(ctx, w, e, t.name, p.Deletes, keyed); err != nil {
+				return manifests.Evidence{}, err
 			}
 		}
 	}
 	return w.Close()
+}
+
+// deleteRecords writes a list of removals; "" = there is none.
+func (r *Run) deleteRecords(ctx context.Context, w *manifests.SidecarWriter, e *recorder, target, file string, keyed bool) error {
+	if file == "" {
+		return nil
+	}
+	for d, err := range state.ReadRecords[warehouse.PhysicalDelete](ctx, r.st, file) {
+		if err != nil {
+			return fmt.Errorf("read removals: %w", err)
+		}
+		if err := w.Write(e.deletion(target, d, keyed)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *Run) fileRecords(ctx context.Context, w *manifests.SidecarWriter, e *recorder, t *boundTarget, keyed bool) error {

@@ -32,10 +32,16 @@ func (r *Run) targetFacts(m *manifests.Manifest, t *boundTarget, kind manifests.
 	r.perMatchFacts(&mt, t)
 	r.statusFacts(&mt, m, t)
 	if c, ok := p.committed[t.slot]; ok {
-		r.commitFacts(&mt, m, c)
+		r.commitFacts(&mt, m, c, t.slot)
+	}
+	if r.job.cfg.Verify.Mode == verifier.ModeSample {
+		m.Verification.Seed = strconv.FormatUint(r.seed(), 10)
 	}
 	if kind == manifests.KindRun {
 		r.verifyFacts(m, t.name, t.slot)
+		if o, ok := p.orphans[t.slot]; ok {
+			r.orphanFacts(m, t.name, &o)
+		}
 	} else {
 		m.Verification.Mode = r.job.cfg.Verify.Mode
 	}
@@ -97,7 +103,7 @@ func (r *Run) statusFacts(mt *manifests.Target, m *manifests.Manifest, t *boundT
 	}
 }
 
-func (r *Run) commitFacts(mt *manifests.Target, m *manifests.Manifest, c commitRecord) {
+func (r *Run) commitFacts(mt *manifests.Target, m *manifests.Manifest, c commitRecord, slot int) {
 	mt.Before, mt.After = version(c.Before), version(c.After)
 	mt.FilesRewritten, mt.FilesDropped = c.FilesReplaced, c.FilesDropped
 	mt.RowsErased, mt.RowsChanged, mt.RowsDeleted = c.RowsErased, c.RowsChanged, c.RowsAlreadyDeleted
@@ -106,11 +112,14 @@ func (r *Run) commitFacts(mt *manifests.Target, m *manifests.Manifest, c commitR
 	mt.RowsIn, mt.RowsOut = c.RowsIn, c.RowsOut
 	m.Incidents.Conflicts += int64(c.Conflicts)
 	m.Incidents.Retries += int64(max(0, c.Attempts-1))
-	if c.NoChange || r.job.cfg.Grace == 0 {
+	if r.job.cfg.Grace == 0 || !slices.Contains(r.progress.purgeSlots(), slot) {
 		return
 	}
 	if due := r.purgeDue(); m.Kind == manifests.KindRun {
 		m.Times.PurgeDue = &due
+		if c.NoChange {
+			return // what its history holds is residue of the surfaces that were looked at
+		}
 		m.Residue = append(m.Residue, manifests.Residue{Target: mt.Name, Surface: "replaced files and history",
 			Count: c.FilesReplaced + c.FilesDropped, State: "within grace", GoneBy: &due, Owner: "expunge"})
 	}
@@ -136,11 +145,28 @@ func (r *Run) purgeFacts(mt *manifests.Target, m *manifests.Manifest, name strin
 	}
 	m.Deletes.Bytes += pu.Purged.BytesRemoved
 	pu.Counts.addTo(&m.Deletes)
+	r.orphanFacts(m, name, pu.Orphans)
 	at := pu.Time.UTC()
 	if m.Times.Purged == nil || at.After(*m.Times.Purged) {
 		m.Times.Purged = &at
 	}
 	r.addSurfaces(m, name, pu.Residue)
+}
+
+// orphanFacts adds the removal of files that nothing refers to; its evidence is
+// the list of removals that it belongs to.
+func (r *Run) orphanFacts(m *manifests.Manifest, name string, o *orphanRecord) {
+	if o == nil {
+		return
+	}
+	m.Deletes.Bytes += o.Bytes
+	o.Counts.addTo(&m.Deletes)
+	if o.Refused != "" {
+		m.Incidents.Notes = append(m.Incidents.Notes, manifests.Incident{Target: name, What: o.Refused, Count: 1})
+	}
+	if o.Shared > 0 {
+		m.Incidents.Notes = append(m.Incidents.Notes, manifests.Incident{Target: name, What: "files that only another table refers to were left", Count: o.Shared})
+	}
 }
 
 func (r *Run) verifyFacts(m *manifests.Manifest, name string, slot int) {

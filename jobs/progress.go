@@ -26,6 +26,7 @@ type progress struct {
 	stopped   *stopRecord
 	committed map[int]commitRecord
 	failed    map[int]failRecord
+	orphans   map[int]orphanRecord
 	verified  map[int]verifyRecord
 	intents   map[int]struct{} // purges that have begun
 	purged    map[int]purgeRecord
@@ -100,6 +101,8 @@ func (p *progress) apply(e state.Event) error {
 		return nil
 	case evFailed:
 		return put(&p.failed, e)
+	case evOrphans:
+		return put(&p.orphans, e)
 	case evVerified:
 		return put(&p.verified, e)
 	case evIntent:
@@ -195,6 +198,19 @@ func (p *progress) purgedAt() (at time.Time) {
 		}
 	}
 	return at
+}
+
+// purgeSlots are the slots that a purge has work in: those that the run changed,
+// and those where it had no row to erase but history still holds a key, because
+// another tool erased it from the head.
+func (p *progress) purgeSlots() []int {
+	var slots []int
+	for _, s := range sortedKeys(p.committed) {
+		if !p.committed[s].NoChange || p.verified[s].Purge {
+			slots = append(slots, s)
+		}
+	}
+	return slots
 }
 
 // manifest returns the last manifest of a kind.

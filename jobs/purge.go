@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
-	"slices"
 	"time"
 
 	"github.com/expunge/expunge/internal/clock"
-	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -24,7 +21,7 @@ func (r *Run) purgeAll(ctx context.Context) error {
 	if err := r.checkHolds(ctx); err != nil {
 		return err
 	}
-	for _, slot := range r.progress.committedSlots() {
+	for _, slot := range r.progress.purgeSlots() {
 		if _, done := r.progress.purged[slot]; done {
 			continue
 		}
@@ -45,7 +42,8 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 			return err
 		}
 	}
-	removals, err := r.openRemovals(ctx, slot)
+	dir := fmt.Sprintf("purge/%d/", slot)
+	removals, err := r.openRemovals(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -57,6 +55,10 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 	if err == nil {
 		_, err = t.target.CleanAttempts(ctx, r.ID(), removals.record)
 	}
+	var orphans *orphanRecord
+	if err == nil {
+		orphans, err = r.removeOrphans(ctx, t, removals)
+	}
 	// What was removed is evidence even when the purge did not get to its end.
 	if cerr := removals.close(); err == nil {
 		err = cerr
@@ -64,136 +66,17 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 	if err != nil {
 		return err
 	}
-	file := fmt.Sprintf("purge/%d/deletes", slot)
-	counts, err := r.mergeRemovals(ctx, slot, file)
+	file := dir + "deletes"
+	counts, err := r.mergeRemovals(ctx, dir, file)
 	if err != nil {
 		return err
 	}
-	rec := purgeRecord{Purged: *purged, Deletes: file, Counts: counts, Time: clock.Now(ctx)}
+	rec := purgeRecord{Purged: *purged, Deletes: file, Counts: counts, Orphans: orphans, Time: clock.Now(ctx)}
 	if rec.Residue, err = r.verifyResidue(ctx, t); err != nil {
 		return err
 	}
 	r.job.env.Reporter.Report(Event{Type: "progress", Step: StepPurge, Target: t.name, Done: purged.FilesRemoved, Total: purged.FilesRemoved, Unit: "files"})
 	return r.note(ctx, evPurged, fmt.Sprint(slot), rec)
-}
-
-// removals is one attempt's list of physical deletes.
-type removals struct {
-	out *lines
-}
-
-func (r *Run) removalFile(slot, attempt int) string {
-	return fmt.Sprintf("purge/%d/attempt-%03d", slot, attempt)
-}
-
-func (r *Run) openRemovals(ctx context.Context, slot int) (*removals, error) {
-	for attempt := 1; ; attempt++ {
-		in, err := r.st.Open(ctx, r.removalFile(slot, attempt))
-		if err == nil {
-			in.Close()
-			continue
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("list removals: %w", err)
-		}
-		out, err := newLines(context.WithoutCancel(ctx), r.st, r.removalFile(slot, attempt))
-		if err != nil {
-			return nil, err
-		}
-		return &removals{out: out}, nil
-	}
-}
-
-func (d *removals) record(_ context.Context, del warehouse.PhysicalDelete) error {
-	return d.out.encode(del)
-}
-
-func (d *removals) close() error { return d.out.close() }
-
-// deleteCounts sums up a list of removals.
-type deleteCounts struct {
-	Objects     int64            `json:"objects"`
-	AlreadyGone int64            `json:"already_gone"`
-	Kinds       map[string]int64 `json:"kinds,omitempty"`
-	First       time.Time        `json:"first,omitzero"`
-	Last        time.Time        `json:"last,omitzero"`
-}
-
-func (c *deleteCounts) add(d warehouse.PhysicalDelete) {
-	c.Objects++
-	if d.Response == "already gone" {
-		c.AlreadyGone++
-	}
-	if c.Kinds == nil {
-		c.Kinds = map[string]int64{}
-	}
-	c.Kinds[d.Kind]++
-	if c.First.IsZero() || d.Time.Before(c.First) {
-		c.First = d.Time
-	}
-	if d.Time.After(c.Last) {
-		c.Last = d.Time
-	}
-}
-
-func (c deleteCounts) addTo(m *manifests.Deletes) {
-	m.Objects += c.Objects
-	m.AlreadyGone += c.AlreadyGone
-	for _, k := range sortedKeys(c.Kinds) {
-		i := slices.IndexFunc(m.ByKind, func(o manifests.KindCount) bool { return o.Kind == k })
-		if i < 0 {
-			m.ByKind = append(m.ByKind, manifests.KindCount{Kind: k})
-			i = len(m.ByKind) - 1
-		}
-		m.ByKind[i].Objects += c.Kinds[k]
-	}
-	if f := optional(c.First); f != nil && (m.First == nil || f.Before(*m.First)) {
-		m.First = f
-	}
-	if l := optional(c.Last); l != nil && (m.Last == nil || l.After(*m.Last)) {
-		m.Last = l
-	}
-}
-
-// mergeRemovals joins the attempts' lists. A crash in a removal loses the list
-// of its attempt: those objects are then listed as already gone by the next one.
-func (r *Run) mergeRemovals(ctx context.Context, slot int, file string) (counts deleteCounts, err error) {
-	out, err := newLines(ctx, r.st, file)
-	if err != nil {
-		return counts, err
-	}
-	for d, err := range r.attemptRemovals(ctx, slot) {
-		if err == nil {
-			err = out.encode(d)
-		}
-		if err != nil {
-			_ = out.close()
-			return counts, err
-		}
-		counts.add(d)
-	}
-	return counts, out.close()
-}
-
-func (r *Run) attemptRemovals(ctx context.Context, slot int) iter.Seq2[warehouse.PhysicalDelete, error] {
-	return func(yield func(warehouse.PhysicalDelete, error) bool) {
-		for attempt := 1; ; attempt++ {
-			name := r.removalFile(slot, attempt)
-			for d, err := range state.ReadRecords[warehouse.PhysicalDelete](ctx, r.st, name) {
-				if errors.Is(err, fs.ErrNotExist) {
-					return
-				}
-				if !yield(d, err) || err != nil {
-					return
-				}
-			}
-			if in, err := r.st.Open(ctx, name); err != nil {
-				return
-			} else {
-				in.Close()
-			}
-		}
-	}
 }
 
 // due says whether the run waits for a purge whose time has come.
@@ -202,7 +85,7 @@ func (r *Run) due(now time.Time) (waits, isDue bool) {
 	if p.ended == nil || len(p.reverted) > 0 {
 		return false, false
 	}
-	for _, slot := range p.committedSlots() {
+	for _, slot := range p.purgeSlots() {
 		if _, done := p.purged[slot]; !done {
 			waits = true
 		}
@@ -274,7 +157,7 @@ func (r *Run) forgetKeys(ctx context.Context) error {
 
 func (r *Run) purgePreview(ctx context.Context, sum *PurgeSummary) (*PurgeSummary, error) {
 	sum.DryRun = true
-	for _, slot := range r.progress.committedSlots() {
+	for _, slot := range r.progress.purgeSlots() {
 		if _, done := r.progress.purged[slot]; done {
 			continue
 		}

@@ -31,6 +31,7 @@ const (
 	evStopped   = "stopped"   // a limit stopped the run; stopRecord
 	evCommitted = "committed" // key = slot; commitRecord
 	evFailed    = "failed"    // key = slot; failRecord: the target is left as it was
+	evOrphans   = "orphans"   // key = slot; orphanRecord: removed by the run itself, not by its purge
 	evVerified  = "verified"  // key = slot; verifyRecord
 	evIntent    = "intent"    // key = slot; its purge begins
 	evPurged    = "purged"    // key = slot; purgeRecord
@@ -149,8 +150,10 @@ type verifyRecord struct {
 	Class    string          `json:"class,omitempty"`
 	Surfaces []surfaceRecord `json:"surfaces"`
 	Controls []controlRecord `json:"controls,omitempty"`
-	GoneBy   time.Time       `json:"gone_by,omitzero"` // when the store lets go of what it keeps by itself
-	Time     time.Time       `json:"time"`
+	// Purge says that history or metadata holds what a purge removes.
+	Purge  bool      `json:"purge,omitempty"`
+	GoneBy time.Time `json:"gone_by,omitzero"` // when the store lets go of what it keeps by itself
+	Time   time.Time `json:"time"`
 }
 
 type surfaceRecord struct {
@@ -178,8 +181,18 @@ type purgeRecord struct {
 	Purged  warehouse.Purged `json:"purged"`
 	Deletes string           `json:"deletes"` // sealed list of warehouse.PhysicalDelete
 	Counts  deleteCounts     `json:"counts"`  // of that list
+	Orphans *orphanRecord    `json:"orphans,omitempty"`
 	Residue verifyRecord     `json:"residue"`
 	Time    time.Time        `json:"time"`
+}
+
+// orphanRecord says what became of files that nothing refers to. Their removals
+// are in Deletes, or among those of the purge that found them.
+type orphanRecord struct {
+	warehouse.Orphans
+	Refused string       `json:"refused,omitempty"` // why none was removed: a class
+	Deletes string       `json:"deletes,omitempty"` // sealed list of warehouse.PhysicalDelete
+	Counts  deleteCounts `json:"counts,omitzero"`   // of that list
 }
 
 type manifestRecord struct {

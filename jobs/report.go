@@ -11,6 +11,7 @@ const (
 	StepScan     Step = "scan"
 	StepCommit   Step = "commit"
 	StepVerify   Step = "verify"
+	StepOrphans  Step = "orphans"
 	StepPurge    Step = "purge"
 	StepResidue  Step = "residue"
 	StepManifest Step = "manifest"

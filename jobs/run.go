@@ -189,7 +189,7 @@ func (r *Run) setStatus(ctx context.Context, st, step string) error {
 	p := &r.progress
 	if p.ended != nil {
 		s.Outcome, s.Ended = p.ended.Outcome, p.ended.Time
-		if len(p.purged) < len(p.committedSlots()) {
+		if len(p.purged) < len(p.purgeSlots()) {
 			s.PurgeDue = p.ended.PurgeDue
 		}
 	}

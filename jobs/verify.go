@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/sourcegraph/conc/pool"
@@ -81,6 +83,11 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	// Where no purge follows at once, history and metadata are looked at now:
 	// what they hold within the grace belongs in the manifest.
 	now := c.NoChange || r.job.cfg.Grace > 0
+	if now && rec.Passed {
+		if err := r.orphansOf(ctx, t); err != nil {
+			return nil, err
+		}
+	}
 	o.Metadata, o.Orphans = now, now
 	rep, err := verifyTable(ctx, store, t, at, o)
 	if err != nil {
@@ -90,9 +97,18 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 		nothingRewritten(rep)
 	}
 	rec.addReport(rep)
+	rec.Purge = c.NoChange && purgeable(rep)
 	rec.Time = clock.Now(ctx)
 	return rec, nil
 }
+
+// purgeable says whether a table that the run had nothing to erase in holds a
+// key where a purge reaches: some other tool erased the rows and left that.
+func purgeable(rep *verifier.Report) bool {
+	return slices.ContainsFunc(rep.Surfaces, func(s verifier.Surface) bool { return s.Result == verifier.Residue && inPurge(s) })
+}
+
+func inPurge(s verifier.Surface) bool { return slices.Contains(verifier.PurgeSurfaces, s.Name) }
 
 // committedMetadata is the metadata file of the run's commit, or the table's
 // present one where a writer's housekeeping has removed that already.
@@ -127,7 +143,7 @@ func nothingRewritten(rep *verifier.Report) {
 // a resumed verification looks at the same files and the manifest can state it.
 func (r *Run) verifyOptions(written map[uint64]bool) verifier.Options {
 	v := r.job.cfg.Verify
-	o := verifier.Options{Mode: v.Mode, Workers: r.job.workers(), Files: true, Seed: r.seed()}
+	o := verifier.Options{Mode: v.Mode, Workers: r.job.workers(), Files: true, Seed: r.seed(), OrphanAge: r.job.cfg.Orphans.MinAge.Duration()}
 	if v.Mode == verifier.ModeSample {
 		o.SamplePPM = int64(v.Sample)
 	}
@@ -146,11 +162,33 @@ func (r *Run) seed() uint64 {
 func (v *verifyRecord) addReport(rep *verifier.Report) {
 	for _, s := range rep.Surfaces {
 		v.Surfaces = append(v.Surfaces, surfaceRecord{Surface: s.Name, Result: s.Result, Objects: s.Objects,
-			BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: s.Note})
+			BytesRead: s.BytesRead, CoveragePPM: s.CoveragePPM, Findings: s.Findings, Note: surfaceNote(s)})
 		if s.Result == verifier.Fail {
 			v.fail(s.Name + ": erased keys are still there")
 		}
 	}
+	if c := rep.Control; c != nil && !c.Found {
+		v.Controls = append(v.Controls, controlRecord{Files: c.Files})
+		v.fail("the positive control failed: a key of a live row was not found")
+	}
+}
+
+// surfaceNote says in which state the copies are that were found, and when
+// those in flight count as orphans.
+func surfaceNote(s verifier.Surface) string {
+	var parts []string
+	if s.Note != "" {
+		parts = append(parts, s.Note)
+	}
+	for _, state := range sortedKeys(s.States) {
+		if s.Name != verifier.BloomFilters {
+			parts = append(parts, fmt.Sprintf("%d %s", s.States[state], state))
+		}
+	}
+	if !s.GoneBy.IsZero() {
+		parts = append(parts, "orphans by "+s.GoneBy.UTC().Format("2006-01-02"))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (v *verifyRecord) fail(class string) {

@@ -119,6 +119,10 @@ func (t *tally) found(f Finding) {
 	} else {
 		s.Possible += f.Count
 	}
+	if s.States == nil {
+		s.States = map[string]int64{}
+	}
+	s.States[f.State] += f.Count
 	t.findings = append(t.findings, f)
 }
 

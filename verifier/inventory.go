@@ -88,8 +88,14 @@ func openTable(ctx context.Context, store storage.Store, t Target) (*inventory, 
 	if err != nil {
 		return nil, fmt.Errorf("parse table metadata: %w", errors.Join(errCorrupt, warehouse.ErrUnsupported))
 	}
+	head := meta.CurrentSnapshot()
+	if t.Ref != "" {
+		if head = meta.SnapshotByName(t.Ref); head == nil {
+			return nil, fmt.Errorf("read table metadata: branch %s: %w", t.Ref, warehouse.ErrNotFound)
+		}
+	}
 	inv := &inventory{meta: meta, loc: t.MetadataLocation, raw: raw, fio: icebergio.FromStore(ctx, store),
-		head: meta.CurrentSnapshot(), known: pathSet{}, live: pathSet{}, lists: pathSet{}, broken: map[string]bool{}}
+		head: head, known: pathSet{}, live: pathSet{}, lists: pathSet{}, broken: map[string]bool{}}
 	inv.known.know(t.MetadataLocation)
 	for e := range meta.PreviousFiles() {
 		inv.known.know(e.MetadataFile)

@@ -297,6 +297,25 @@ func (z *zip) close() {
 // run visits the row and, in lists, the position in it of every element whose
 // key is in the set.
 func (z *zip) run(hit func(row int64, element int)) error {
+	return z.each(func(row int64, element int) bool {
+		if k := z.key(); k != nil && z.b.keys.Contains(k) {
+			hit(row, element)
+		}
+		return true
+	})
+}
+
+// first returns the first whole key, nil when there is none.
+func (z *zip) first() (key []byte, err error) {
+	err = z.each(func(int64, int) bool {
+		key = slices.Clone(z.key())
+		return key == nil
+	})
+	return key, err
+}
+
+// each visits every element until visit says that it has seen enough.
+func (z *zip) each(visit func(row int64, element int) bool) error {
 	row, element := int64(-1), 0
 	for {
 		more, err := z.step(z.inner)
@@ -317,8 +336,8 @@ func (z *zip) run(hit func(row int64, element int)) error {
 				return fmt.Errorf("columns of one row group have different row counts: %w", errCorrupt)
 			}
 		}
-		if z.matches() {
-			hit(row, element)
+		if !visit(row, element) {
+			return nil
 		}
 	}
 }
@@ -341,17 +360,18 @@ func (z *zip) step(parts []int) (bool, error) {
 	return true, nil
 }
 
-func (z *zip) matches() bool {
+// key is the present element's canonical key; nil when a part is null.
+func (z *zip) key() []byte {
 	z.tuple = z.tuple[:0]
 	parts := z.b.keys.Schema()
 	for i, p := range parts {
 		if z.now[i].part == nil {
-			return false
+			return nil
 		}
 		if len(parts) == 1 {
-			return z.b.keys.Contains(z.now[i].part)
+			return z.now[i].part
 		}
 		z.tuple = appendTuplePart(z.tuple, p.Type.Kind, z.now[i].part)
 	}
-	return z.b.keys.Contains(z.tuple)
+	return z.tuple
 }

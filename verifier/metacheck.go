@@ -159,43 +159,70 @@ func (v *tableCheck) entry(s table.Snapshot, m iceberg.ManifestFile, e iceberg.M
 	if f.ContentType() != iceberg.EntryContentData {
 		state += " of a delete file"
 	}
-	at := Finding{Object: m.FilePath(), Snapshot: s.SnapshotID, Count: 1, State: state}
-	for _, k := range v.meta.single {
-		for _, b := range [][]byte{f.LowerBoundValues()[k.id], f.UpperBoundValues()[k.id]} {
-			if b == nil || v.meta.types[k.id] == nil {
-				continue
-			}
-			c, ok := icebergBound(k.conv, v.meta.types[k.id], b)
-			at.Surface = ManifestBounds
-			if at.Certain = ok && k.keys.Contains(c); at.Certain || cutKey(k.keys, b) {
-				v.sum.found(at)
-			}
-		}
-	}
-	v.partition(f, at)
+	at := Finding{Object: m.FilePath(), Snapshot: s.SnapshotID, State: state}
+	certain, possible := v.meta.inBounds(f)
+	v.foundIn(ManifestBounds, at, certain, true)
+	v.foundIn(ManifestBounds, at, possible, false)
+	v.foundIn(PartitionValues, at, v.meta.inPartition(f), true)
 	v.path(f, at)
 }
 
-func (v *tableCheck) partition(f iceberg.DataFile, at Finding) {
-	spec := v.inv.meta.PartitionSpecByID(int(f.SpecID()))
+func (v *tableCheck) foundIn(surface string, at Finding, n int64, certain bool) {
+	if n > 0 {
+		at.Surface, at.Count, at.Certain = surface, n, certain
+		v.sum.found(at)
+	}
+}
+
+// inBounds counts the bounds of a manifest entry that are keys, and those cut
+// short that a key begins with. The path bounds of a position delete file are
+// paths of data files.
+func (m *metaCheck) inBounds(f iceberg.DataFile) (certain, possible int64) {
+	for _, bounds := range []map[int][]byte{f.LowerBoundValues(), f.UpperBoundValues()} {
+		for _, k := range m.single {
+			b := bounds[k.id]
+			if b == nil || m.types[k.id] == nil {
+				continue
+			}
+			if c, ok := icebergBound(k.conv, m.types[k.id], b); ok && k.keys.Contains(c) {
+				certain++
+			} else if cutKey(k.keys, b) {
+				possible++
+			}
+		}
+		if b := bounds[idDeletePath]; f.ContentType() == iceberg.EntryContentPosDeletes && b != nil {
+			n, sure := m.inPath(string(b))
+			if sure {
+				certain += n
+			} else {
+				possible += n
+			}
+		}
+	}
+	return certain, possible
+}
+
+// inPartition counts the partition values of a manifest entry that are keys.
+func (m *metaCheck) inPartition(f iceberg.DataFile) (n int64) {
+	spec := m.inv.meta.PartitionSpecByID(int(f.SpecID()))
 	if spec == nil {
-		return
+		return 0
 	}
 	values := f.Partition()
 	for _, pf := range spec.Fields() {
 		if _, ok := pf.Transform.(iceberg.IdentityTransform); !ok {
 			continue
 		}
-		for _, k := range v.meta.single {
+		for _, k := range m.single {
 			if k.id != sourceID(pf) {
 				continue
 			}
 			if c, ok := icebergValue(k.conv, values[pf.FieldID]); ok && k.keys.Contains(c) {
-				at.Surface, at.Certain = PartitionValues, true
-				v.sum.found(at)
+				n++
 			}
 		}
 	}
+	return n
 }
 
 // path looks for keys in a file's path: partition directories by name, long
@@ -230,9 +257,21 @@ func (m *metaCheck) inPath(path string) (n int64, certain bool) {
 	if n > 0 {
 		return n, true
 	}
-	m.search.certain = true
-	n = m.search.strings([]byte(path))
-	return n, n > 0 && m.search.certain
+	s := *m.search // shared by workers
+	s.certain = true
+	n = s.strings([]byte(path))
+	return n, n > 0 && s.certain
+}
+
+// inText counts keys in one string of metadata. Partition values stand there
+// as in paths: Spark's snapshot summaries have "partitions.id=42".
+func (m *metaCheck) inText(s *search, t string) int64 {
+	if strings.Contains(t, "=") {
+		n, certain := m.inPath(strings.TrimPrefix(t, "partitions."))
+		s.certain = s.certain && (n == 0 || certain)
+		return n
+	}
+	return s.strings([]byte(t))
 }
 
 // partitionName says whether an identity partition field of the source has this name.

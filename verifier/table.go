@@ -36,7 +36,7 @@ func verifyTable(ctx context.Context, store storage.Store, t Target, m []warehou
 	if v.meta, err = newMetaCheck(inv, v.keyed); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{v.headDeletes, v.headFiles, v.history, v.deleteFiles, v.metadataFiles, v.puffins, v.orphans} {
+	for _, step := range []func() error{v.headDeletes, v.headFiles, v.history, v.deleteFiles, v.metadataFiles, v.puffins, v.partitionStatistics, v.orphans, v.positiveControl} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -56,6 +56,8 @@ type tableCheck struct {
 	sum     *summary
 	seen    pathSet            // manifests whose entries were read
 	removal []iceberg.DataFile // delete files of all snapshots, to be read
+	tried   []iceberg.DataFile // a few live files that were read, for the control
+	control *Control
 }
 
 // summary collects surfaces from several workers.
@@ -112,6 +114,7 @@ func (s *summary) merge(r *FileReport) {
 		}
 		t := s.tally.look(f.Name, f.Objects)
 		t.BytesRead += f.BytesRead
+		t.Note = ""
 	}
 	for _, f := range r.Findings {
 		if f.Surface == BloomFilters || f.Surface == DataPages {
@@ -336,6 +339,7 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 		return err
 	}
 	v.sum.looked(surfaceOf(j), 1, f.read())
+	v.offer(j)
 	v.sum.mu.Lock()
 	v.sum.rows += f.NumRows()
 	v.sum.mu.Unlock()
@@ -358,7 +362,8 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 	if j.snap == 0 {
 		v.sum.looked(TombstonedRows, 1, 0)
 	}
-	if !v.o.Files || j.snap != 0 {
+	// In history rows are what matters; a full look goes inside all the same.
+	if !v.o.Files || j.snap != 0 && v.o.Mode != ModeFull {
 		return nil
 	}
 	return v.inside(ctx, f, j, bound, hits)
@@ -402,7 +407,7 @@ func (v *tableCheck) inside(ctx context.Context, f *parquetFile, j fileJob, boun
 			bound[i] = nil
 		}
 	}
-	deep := v.o.Only == nil || v.o.Only(j.f.FilePath())
+	deep := j.snap == 0 && (v.o.Only == nil || v.o.Only(j.f.FilePath()))
 	r, err := checkBound(ctx, f, j.f.FileSizeBytes(), j.f.FilePath(), bound, hits, FileOptions{AllColumns: deep})
 	if err != nil {
 		return err
@@ -452,7 +457,7 @@ func (v *tableCheck) report() *Report {
 	if s.bloom.Filters > 0 || v.o.Files {
 		s.bloom.apply(&s.tally, "")
 	}
-	r := &Report{Target: v.target.Name, MetadataLocation: v.inv.loc, Mode: v.o.Mode, RowsRead: s.rows, Findings: s.tally.findings}
+	r := &Report{Target: v.target.Name, MetadataLocation: v.inv.loc, Mode: v.o.Mode, RowsRead: s.rows, Findings: s.tally.findings, Control: v.control}
 	if v.inv.head != nil {
 		r.SnapshotID = v.inv.head.SnapshotID
 	}

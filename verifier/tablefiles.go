@@ -13,6 +13,7 @@ import (
 	"github.com/apache/iceberg-go/puffin"
 
 	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/warehouse"
 )
 
 // metadataFiles searches every version of the table's metadata that is known
@@ -73,12 +74,12 @@ func (v *tableCheck) searchJSON(surface, loc string, raw []byte) {
 			raw = plain
 		}
 	}
-	s := v.meta.search
+	s := *v.meta.search
 	s.certain = true
 	var hits int64
 	var doc any
 	if json.Unmarshal(raw, &doc) == nil {
-		eachString(doc, func(t string) { hits += s.strings([]byte(t)) })
+		eachString(doc, func(t string) { hits += v.meta.inText(&s, t) })
 	} else {
 		hits = s.strings(raw)
 	}
@@ -137,6 +138,48 @@ func (v *tableCheck) deleteFile(f iceberg.DataFile) error {
 	v.sum.looked(surface, 1, read)
 	if hits > 0 {
 		v.sum.found(Finding{Surface: surface, Object: f.FilePath(), Count: hits, Certain: true, State: state})
+	}
+	if surface == PositionDeletes {
+		return v.deletedPaths(f.FilePath())
+	}
+	return nil
+}
+
+// deletedPaths looks at the paths that a position delete file names: where a
+// table is partitioned by a key, they hold it long after the files are gone.
+func (v *tableCheck) deletedPaths(loc string) error {
+	f, err := openParquet(v.ctx, v.store, loc)
+	if err != nil {
+		return nil // counted as unread already
+	}
+	defer f.Close()
+	col := resolve(columnsOf(f.MetaData().Schema), warehouse.ColumnRef{FieldID: idDeletePath, Path: []string{"file_path"}})
+	if col == absent {
+		return nil
+	}
+	paths := newPairs(f.leaf(v.ctx, col))
+	defer paths.l.close()
+	at := Finding{Surface: Paths, Object: loc, Certain: true, State: "key in a path that a position delete names"}
+	last := ""
+	for {
+		p, ok, err := paths.next()
+		if err != nil {
+			v.sum.leave(Paths, true)
+			return v.ctx.Err()
+		}
+		if !ok {
+			break
+		}
+		if string(p) == last {
+			continue
+		}
+		last = string(p)
+		n, certain := v.meta.inPath(last)
+		at.Count, at.Certain = at.Count+n, at.Certain && (n == 0 || certain)
+	}
+	v.sum.looked(Paths, 1, f.read())
+	if at.Count > 0 {
+		v.sum.found(at)
 	}
 	return nil
 }
@@ -203,12 +246,12 @@ func (v *tableCheck) puffinObject(loc string, r io.ReaderAt, size int64) (err er
 	if err != nil {
 		return errCorrupt
 	}
-	s := v.meta.search
+	s := *v.meta.search
 	s.certain = true
 	var hits, sketches int64
 	text := func(m map[string]string) {
 		for k, val := range m {
-			hits += s.strings([]byte(k)) + s.strings([]byte(val))
+			hits += v.meta.inText(&s, k) + v.meta.inText(&s, val)
 		}
 	}
 	text(p.Properties())
@@ -236,6 +279,64 @@ func (v *tableCheck) puffinObject(loc string, r io.ReaderAt, size int64) (err er
 		v.sum.found(Finding{Surface: Puffin, Object: loc, Count: sketches, State: "sketch of a key column: hashes of values"})
 	}
 	return nil
+}
+
+// partitionStatistics reads the files of statistics by partition: where a table
+// is partitioned by a key, they are a list of keys (specification, "Partition
+// Statistics").
+func (v *tableCheck) partitionStatistics() error {
+	if !v.o.Metadata {
+		return nil
+	}
+	seen := pathSet{}
+	for s := range v.inv.meta.PartitionStatistics() {
+		if !seen.add(s.StatisticsPath) {
+			continue
+		}
+		if err := v.partitionFile(s.StatisticsPath, s.SnapshotID); err != nil {
+			if v.ctx.Err() != nil {
+				return v.ctx.Err()
+			}
+			v.sum.leave(PartitionValues, true)
+		}
+	}
+	return nil
+}
+
+func (v *tableCheck) partitionFile(loc string, snapshot int64) error {
+	f, err := openParquet(v.ctx, v.store, loc)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	bound, err := bindFile(f, v.meta.partitionColumns())
+	if err != nil {
+		return err
+	}
+	rows, err := scanKeys(v.ctx, f, bound)
+	if err != nil {
+		return err
+	}
+	v.sum.looked(PartitionValues, 1, f.read())
+	v.foundIn(PartitionValues, Finding{Object: loc, Snapshot: snapshot, State: "key in partition statistics"}, int64(rows.GetCardinality()), true)
+	return nil
+}
+
+// partitionColumns are the columns of partition values that are keys.
+func (m *metaCheck) partitionColumns() (out []warehouse.BoundMatch) {
+	for _, spec := range m.inv.meta.PartitionSpecs() {
+		for _, pf := range spec.Fields() {
+			if _, ok := pf.Transform.(iceberg.IdentityTransform); !ok {
+				continue
+			}
+			for _, k := range m.single {
+				if k.id == sourceID(pf) {
+					out = append(out, warehouse.BoundMatch{Keys: k.keys, Columns: []warehouse.ColumnRef{{FieldID: pf.FieldID, Path: []string{"partition", pf.Name}}}})
+				}
+			}
+		}
+	}
+	return out
 }
 
 // sketched says whether a sketch is about a key column.

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"time"
 
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/warehouse"
@@ -30,6 +31,9 @@ const (
 	Orphans         = "orphan files"            // stored under the location, referenced by nothing
 )
 
+// PurgeSurfaces are those that a purge of history cleans.
+var PurgeSurfaces = []string{History, ManifestBounds, PartitionValues, ListSummaries, EqualityDeletes, PositionDeletes, Puffin, Paths, TableMetadata}
+
 // Results of a surface; manifests uses the same words.
 const (
 	Pass       = "pass"
@@ -50,6 +54,10 @@ type Surface struct {
 	Findings    int64  `json:"findings"`
 	Possible    int64  `json:"possible"` // findings that prove nothing, such as bloom filter hits
 	Note        string `json:"note,omitempty"`
+	// States counts the findings by Finding.State: live, tombstoned, in history, …
+	States map[string]int64 `json:"states,omitempty"`
+	// GoneBy is when the last of the files in flight counts as an orphan.
+	GoneBy time.Time `json:"gone_by,omitzero"`
 }
 
 // Finding is one object that holds an erased value. Object is a path and may
@@ -77,6 +85,15 @@ type Report struct {
 	Findings         []Finding `json:"findings"` // the first MaxFindings
 	RowsRead         int64     `json:"rows_read"`
 	BytesRead        int64     `json:"bytes_read"`
+	// Control is the positive control, nil where the table has no live key to try it with.
+	Control *Control `json:"control,omitempty"`
+}
+
+// Control shows that this very run of the code can find a key: one that a live
+// row has, whoever it belongs to, was looked for in the file it came from.
+type Control struct {
+	Files int64 `json:"files"`
+	Found bool  `json:"found"` // in every file
 }
 
 // Modes of VerifyTable.
@@ -105,6 +122,10 @@ type Options struct {
 	// Action says what the keys' rows are held to; nil = delete: they are gone. After a redaction a row is a
 	// finding when it does not hold what was declared, and a key only where its own column was redacted.
 	Action *warehouse.BoundAction
+	// OrphanAge is how old a file that nothing refers to has to be for an orphan;
+	// a younger one is in flight: its writer may be about to commit it. What it
+	// holds is counted as possible, with the date on which it becomes an orphan.
+	OrphanAge time.Duration
 	// MaxFindings bounds Report.Findings; the counts are always complete. Default 1000.
 	MaxFindings int
 }
@@ -113,6 +134,7 @@ type Options struct {
 type Target struct {
 	Name             string
 	MetadataLocation string
+	Ref              string // the branch whose head is looked at; "" = main
 }
 
 // VerifyTable re-reads a table and says what of the keys is left where.

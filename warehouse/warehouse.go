@@ -321,6 +321,23 @@ type Purged struct {
 	After             Description `json:"after"`
 }
 
+// OrphanRequest asks for the removal of files that lie in a target's folders and
+// that nothing refers to.
+type OrphanRequest struct {
+	MinAge time.Duration // at least 24 h: a writer may be about to commit a younger file
+	Fence  func(ctx context.Context) error
+	Record func(ctx context.Context, d PhysicalDelete) error // called after each removal
+	DryRun bool
+}
+
+// Orphans counts what was removed, or would be.
+type Orphans struct {
+	Files  int64 `json:"files"`
+	Bytes  int64 `json:"bytes"`
+	Young  int64 `json:"young"`  // unreferenced, but younger than the age asked for
+	Shared int64 `json:"shared"` // unreferenced by this table, but not by another
+}
+
 // RestoreRequest re-adds erased rows on the current head.
 type RestoreRequest struct {
 	RunID     string

@@ -200,7 +200,7 @@ func againstData(ctx context.Context, e cli.Env, r cli.ManifestRequest, m *manif
 	if err != nil {
 		return nil, err
 	}
-	sum := verification(v, m.Residue)
+	sum := verification(&v.Verification, m.Residue)
 	return &cli.Check{What: "against the data", OK: sum.Result == cli.VerifyPassed, Detail: sum.Result}, nil
 }
 

@@ -45,6 +45,7 @@ type Catalog struct {
 	closer io.Closer
 
 	locations tableLocations
+	shared    sharedFiles
 }
 
 var installOnce = sync.OnceFunc(func() { icebergio.Install(nil) })

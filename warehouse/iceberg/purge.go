@@ -47,6 +47,8 @@ type purge struct {
 	req warehouse.PurgeRequest
 	out warehouse.Purged
 
+	resumed bool // a former call began: it may have removed files
+
 	eq   *equalityCache
 	held heldCache
 }
@@ -115,6 +117,7 @@ func (p *purge) expire(ctx context.Context, tbl *table.Table) (*table.Table, *in
 	if err != nil {
 		return nil, nil, err
 	}
+	p.resumed = len(gone.Snapshots) > 0
 	for attempt := 1; ; attempt++ {
 		h, err := p.history(ctx, tbl.Metadata())
 		if err != nil {

@@ -135,13 +135,10 @@ func (t *Table) eachManifest(ctx context.Context, meta table.Metadata, visit fun
 
 func (r *remover) removeAll(ctx context.Context, found map[pathKey]string) (n int64, err error) {
 	for _, path := range found {
-		was, err := r.remove(ctx, path, kindAttempt)
-		if err != nil {
+		if err := r.remove(ctx, path, kindAttempt, func() { n++ }); err != nil {
 			return n, err
 		}
-		if was {
-			n++
-		}
 	}
-	return n, nil
+	err = r.flush(ctx)
+	return n, err
 }

@@ -11,64 +11,8 @@ import (
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
-	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/warehouse"
 )
-
-// fenceEvery is how many objects are removed between two looks at the lease.
-const fenceEvery = 100
-
-// The kinds of warehouse.PhysicalDelete.
-const (
-	kindData     = "data"
-	kindDelete   = "delete file"
-	kindManifest = "manifest"
-	kindList     = "manifest list"
-	kindMetadata = "metadata"
-	kindStats    = "statistics"
-	kindAttempt  = "failed attempt"
-)
-
-// remover removes objects one by one, fenced and recorded.
-type remover struct {
-	t      *Table
-	fence  func(context.Context) error
-	record func(context.Context, warehouse.PhysicalDelete) error
-	n      int
-
-	roots   []string // where the table's own files lie; nil: not asked
-	foreign int64    // files elsewhere, which were left alone
-}
-
-// remove is idempotent: an object that is gone already is evidence as well. It
-// says whether the object was there.
-func (r *remover) remove(ctx context.Context, path, kind string) (bool, error) {
-	if r.roots != nil && !within(r.roots, path) {
-		r.foreign++
-		return false, nil
-	}
-	if r.n%fenceEvery == 0 && r.fence != nil {
-		if err := r.fence(ctx); err != nil {
-			return false, err
-		}
-	}
-	r.n++
-	d := warehouse.PhysicalDelete{Path: path, Kind: kind, Response: "deleted"}
-	err := r.t.store.Remove(ctx, path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		d.Response = "already gone"
-	case err != nil:
-		return false, fmt.Errorf("remove %s: %w", kind, hide(err))
-	}
-	d.Time = clock.Now(ctx)
-	if r.record != nil {
-		if err := r.record(ctx, d); err != nil {
-			return false, fmt.Errorf("record removal: %w", err)
-		}
-	}
-	return d.Response == "deleted", nil
-}
 
 // sweep finds what expired snapshots reach and no remaining one does. Sets
 // hold 16 bytes a file, and only files that expired manifests name.
@@ -87,9 +31,9 @@ func (t *Table) newSweep(ctx context.Context, remain, gone []table.Snapshot) (*s
 		if err != nil {
 			return fmt.Errorf("read manifest list of a remaining snapshot: %w", hide(err))
 		}
-		s.kept.add(keyOf(remain[i].ManifestList))
+		s.kept.add(placeOf(remain[i].ManifestList))
 		for _, m := range list {
-			if k := keyOf(m.FilePath()); !s.kept.has(k) {
+			if k := placeOf(m.FilePath()); !s.kept.has(k) {
 				s.kept.add(k)
 				s.remaining = append(s.remaining, m)
 			}
@@ -107,11 +51,11 @@ func (t *Table) newSweep(ctx context.Context, remain, gone []table.Snapshot) (*s
 		if err != nil {
 			return fmt.Errorf("read manifest list of an expired snapshot: %w", hide(err))
 		}
-		if p := gone[i].ManifestList; p != "" && !s.kept.has(keyOf(p)) {
+		if p := gone[i].ManifestList; p != "" && !s.kept.has(placeOf(p)) {
 			s.lists = append(s.lists, p)
 		}
 		for _, m := range list {
-			if k := keyOf(m.FilePath()); !s.kept.has(k) && !seen.has(k) {
+			if k := placeOf(m.FilePath()); !s.kept.has(k) && !seen.has(k) {
 				seen.add(k)
 				s.dying = append(s.dying, m)
 			}
@@ -147,7 +91,7 @@ func (s *sweep) difference(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("read expired manifest: %w", hide(err))
 			}
-			s.files.add(keyOf(e.DataFile().FilePath()))
+			s.files.add(placeOf(e.DataFile().FilePath()))
 		}
 	}
 	if len(s.files) == 0 {
@@ -161,7 +105,7 @@ func (s *sweep) difference(ctx context.Context) error {
 				return err
 			}
 			if e.Status() != iceberg.EntryStatusDELETED {
-				live = append(live, keyOf(e.DataFile().FilePath()))
+				live = append(live, placeOf(e.DataFile().FilePath()))
 			}
 		}
 		mu.Lock()
@@ -191,7 +135,7 @@ func (s *sweep) each(ctx context.Context, m iceberg.ManifestFile, visit func(df 
 			return fmt.Errorf("read expired manifest: %w", hide(err))
 		}
 		df := e.DataFile()
-		k := keyOf(df.FilePath())
+		k := placeOf(df.FilePath())
 		if !s.files.has(k) {
 			continue
 		}
@@ -219,12 +163,15 @@ func (p *purge) removeFiles(ctx context.Context, tbl *table.Table, in *intent) e
 	if err != nil {
 		return err
 	}
-	r := &remover{t: p.t, fence: p.req.Fence, record: p.req.Record, roots: ownFolders(meta)}
+	r := &remover{t: p.t, fence: p.req.Fence, record: p.req.Record, roots: ownFolders(meta), shared: p.t.foreign, single: p.resumed}
 	for _, m := range s.dying {
 		err := s.each(ctx, m, func(df iceberg.DataFile) error { return p.removeFile(ctx, r, df) })
 		if err != nil {
 			return err
 		}
+	}
+	if err := r.flush(ctx); err != nil {
+		return err
 	}
 	if err := p.removeMetadata(ctx, r, meta, s, in); err != nil {
 		return err
@@ -235,7 +182,7 @@ func (p *purge) removeFiles(ctx context.Context, tbl *table.Table, in *intent) e
 	if r.foreign > 0 {
 		p.out.Blockers = append(p.out.Blockers, warehouse.Blocker{
 			Ref: fmt.Sprintf("%d files", r.foreign), Type: "files",
-			Reason: "they lie outside the table's location and may belong to another table",
+			Reason: "they lie outside the table's location or are referred to by another table",
 		})
 	}
 	if err := p.t.store.Remove(ctx, intentPath(meta, p.req.RunID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -249,57 +196,52 @@ func (p *purge) removeFile(ctx context.Context, r *remover, df iceberg.DataFile)
 	if df.ContentType() != iceberg.EntryContentData {
 		kind = kindDelete
 	}
-	was, err := r.remove(ctx, df.FilePath(), kind)
-	if err != nil {
-		return err
-	}
-	if was {
+	size := df.FileSizeBytes()
+	return r.remove(ctx, df.FilePath(), kind, func() {
 		p.out.FilesRemoved++
-		p.out.BytesRemoved += df.FileSizeBytes()
-	}
-	return nil
+		p.out.BytesRemoved += size
+	})
 }
 
 // removeMetadata removes manifests, then lists, then statistics.
 func (p *purge) removeMetadata(ctx context.Context, r *remover, meta table.Metadata, s *sweep, in *intent) error {
-	count := func(path, kind string) error {
-		was, err := r.remove(ctx, path, kind)
-		if was {
-			p.out.FilesRemoved++
-		}
-		return err
-	}
 	for _, m := range s.dying {
-		was, err := r.remove(ctx, m.FilePath(), kindManifest)
+		err := r.remove(ctx, m.FilePath(), kindManifest, func() {
+			p.out.ManifestsRemoved++
+			p.out.BytesRemoved += m.Length()
+		})
 		if err != nil {
 			return err
 		}
-		if was {
-			p.out.ManifestsRemoved++
-			p.out.BytesRemoved += m.Length()
-		}
 	}
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	count := func() { p.out.FilesRemoved++ }
 	for _, path := range s.lists {
-		if err := count(path, kindList); err != nil {
+		if err := r.remove(ctx, path, kindList, count); err != nil {
 			return err
 		}
+	}
+	if err := r.flush(ctx); err != nil {
+		return err
 	}
 	kept := pathSet{}
 	for f := range meta.Statistics() {
-		kept.add(keyOf(f.StatisticsPath))
+		kept.add(placeOf(f.StatisticsPath))
 	}
 	for f := range meta.PartitionStatistics() {
-		kept.add(keyOf(f.StatisticsPath))
+		kept.add(placeOf(f.StatisticsPath))
 	}
 	for _, f := range in.Stats {
-		if kept.has(keyOf(f.Path)) {
+		if kept.has(placeOf(f.Path)) {
 			continue
 		}
-		if err := count(f.Path, kindStats); err != nil {
+		if err := r.remove(ctx, f.Path, kindStats, count); err != nil {
 			return err
 		}
 	}
-	return nil
+	return r.flush(ctx)
 }
 
 // ownFolders are the folders in which a table keeps its own files.
@@ -323,6 +265,9 @@ func within(roots []string, path string) bool {
 	}
 	return false
 }
+
+// placeOf stands for a file whatever way its path is spelled.
+func placeOf(path string) pathKey { return keyOf(canonical(path)) }
 
 // canonical gives the spellings of one place one form: engines write the same
 // bucket as s3, s3a and s3n, and a local path with and without a scheme.

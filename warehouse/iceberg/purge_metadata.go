@@ -55,11 +55,7 @@ func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Ta
 		if err != nil || !mentions {
 			return err
 		}
-		was, err := r.remove(ctx, path, kindMetadata)
-		if was {
-			p.out.FilesRemoved++
-		}
-		return err
+		return r.remove(ctx, path, kindMetadata, func() { p.out.FilesRemoved++ })
 	}
 	seen := pathSet{}
 	for e := range tbl.Metadata().PreviousFiles() {
@@ -79,7 +75,7 @@ func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Ta
 			return err
 		}
 	}
-	return nil
+	return r.flush(ctx)
 }
 
 func isMetadataFile(path string) bool {

@@ -11,7 +11,6 @@ import (
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/expunge/expunge/internal/clock"
-	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -21,31 +20,21 @@ const minOrphanAge = 24 * time.Hour
 
 const kindOrphan = "orphan"
 
-// OrphanRequest asks for the removal of files that lie in the table's folders
-// and that none of its snapshots refers to.
-type OrphanRequest struct {
-	MinAge time.Duration // at least 24 h
-	Fence  func(ctx context.Context) error
-	Record func(ctx context.Context, d warehouse.PhysicalDelete) error
-	DryRun bool
-}
-
-// Orphans counts what RemoveOrphans removed, or would remove.
-type Orphans struct {
-	Files int64 `json:"files"`
-	Bytes int64 `json:"bytes"`
-	Young int64 `json:"young"` // unreferenced, but younger than the age asked for
-}
-
 // RemoveOrphans removes files that a failed writer or an interrupted cleaner
-// left. It refuses tables whose location overlaps another's or whose files may
-// be shared (gc.enabled = false). Metadata versions are never orphans here:
-// some other catalog may point to one. Hidden files, whose name or folder
-// starts with "_" or ".", belong to somebody else.
+// left. Never taken for an orphan is
+//
+//   - a file younger than the age asked for, or whose age the store does not tell:
+//     its writer may be about to commit it;
+//   - what any snapshot, ref or statistics entry refers to, in any spelling;
+//   - what another table of the catalog refers to (a clone, add_files);
+//   - a metadata version: some other catalog may point to it;
+//   - a hidden file, whose name or folder starts with "_" or ".": it is somebody else's;
+//   - anything at all where the table's location overlaps another's, or its files
+//     may be shared (gc.enabled = false): those tables are refused.
 //
 // The table's files are listed as a stream; what is kept in memory is 16 bytes
-// a referenced file.
-func (t *Table) RemoveOrphans(ctx context.Context, req OrphanRequest) (*Orphans, error) {
+// a referenced file. It can be repeated after a crash.
+func (t *Table) RemoveOrphans(ctx context.Context, req warehouse.OrphanRequest) (*warehouse.Orphans, error) {
 	out, err := t.removeOrphans(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("remove orphans of %s: %w", t.name, err)
@@ -53,7 +42,7 @@ func (t *Table) RemoveOrphans(ctx context.Context, req OrphanRequest) (*Orphans,
 	return out, nil
 }
 
-func (t *Table) removeOrphans(ctx context.Context, req OrphanRequest) (*Orphans, error) {
+func (t *Table) removeOrphans(ctx context.Context, req warehouse.OrphanRequest) (*warehouse.Orphans, error) {
 	if req.MinAge < minOrphanAge {
 		return nil, fmt.Errorf("a minimum age of %v is below %v: %w", req.MinAge, minOrphanAge, warehouse.ErrUnsupported)
 	}
@@ -73,10 +62,9 @@ func (t *Table) removeOrphans(ctx context.Context, req OrphanRequest) (*Orphans,
 	if err != nil {
 		return nil, err
 	}
-	out := &Orphans{}
-	r := &remover{t: t, fence: req.Fence, record: req.Record}
-	roots := distinctFolders(ownFolders(meta), []string{meta.Location(), dataDir(meta), metadataDir(meta)})
-	for _, root := range roots {
+	out := &warehouse.Orphans{}
+	r := &remover{t: t, fence: req.Fence, record: req.Record, shared: t.foreignAll, dry: req.DryRun}
+	for _, root := range storedFolders(meta) {
 		for info, err := range t.store.List(ctx, root+"/") {
 			if err != nil {
 				return nil, fmt.Errorf("list: %w", hide(err))
@@ -88,24 +76,28 @@ func (t *Table) removeOrphans(ctx context.Context, req OrphanRequest) (*Orphans,
 				out.Young++
 				continue
 			}
-			if err := t.removeOrphan(ctx, req, r, info, out); err != nil {
+			err := r.remove(ctx, info.Path, kindOrphan, func() {
+				out.Files++
+				out.Bytes += info.Size
+			})
+			if err != nil {
 				return nil, err
 			}
 		}
 	}
-	return out, nil
+	err = r.flush(ctx)
+	out.Shared = r.foreign
+	return out, err
 }
 
-func (t *Table) removeOrphan(ctx context.Context, req OrphanRequest, r *remover, info storage.Info, out *Orphans) error {
-	if !req.DryRun {
-		was, err := r.remove(ctx, info.Path, kindOrphan)
-		if err != nil || !was {
-			return err
-		}
+// storedFolders are the folders under which a table's files are stored, none
+// within another.
+func storedFolders(meta table.Metadata) []string {
+	roots := []string{meta.Location(), dataDir(meta), metadataDir(meta)}
+	if p := meta.Properties()["write.object-storage.path"]; p != "" {
+		roots = append(roots, p)
 	}
-	out.Files++
-	out.Bytes += info.Size
-	return nil
+	return distinctFolders(ownFolders(meta), roots)
 }
 
 // distinctFolders drops folders that lie within another of the list.

@@ -38,19 +38,19 @@ func orphansGoAndNothingElse(t *testing.T, l *planLake) {
 	}
 	before := l.objects("t")
 	tbl := l.open("t")
-	if _, err := tbl.RemoveOrphans(l.ctx, OrphanRequest{MinAge: time.Hour}); !errors.Is(err, warehouse.ErrUnsupported) {
+	if _, err := tbl.RemoveOrphans(l.ctx, warehouse.OrphanRequest{MinAge: time.Hour}); !errors.Is(err, warehouse.ErrUnsupported) {
 		t.Errorf("a minimum age of an hour: %v", err)
 	}
 	// A day later everything is old enough.
-	if got, err := tbl.RemoveOrphans(l.ctx, OrphanRequest{MinAge: 24 * time.Hour}); err != nil || got.Files != 0 || got.Young != 4 {
+	if got, err := tbl.RemoveOrphans(l.ctx, warehouse.OrphanRequest{MinAge: 24 * time.Hour}); err != nil || got.Files != 0 || got.Young != 4 {
 		t.Errorf("young files: %+v, err %v", got, err)
 	}
 	later := clock.With(l.ctx, func() time.Time { return time.Now().Add(25 * time.Hour) })
-	dry, err := tbl.RemoveOrphans(later, OrphanRequest{MinAge: 24 * time.Hour, DryRun: true})
+	dry, err := tbl.RemoveOrphans(later, warehouse.OrphanRequest{MinAge: 24 * time.Hour, DryRun: true})
 	if err != nil || dry.Files != 4 || dry.Young != 0 || len(l.objects("t")) != len(before) {
 		t.Errorf("dry run %+v, err %v", dry, err)
 	}
-	got, err := tbl.RemoveOrphans(later, OrphanRequest{MinAge: 24 * time.Hour})
+	got, err := tbl.RemoveOrphans(later, warehouse.OrphanRequest{MinAge: 24 * time.Hour})
 	if err != nil || *got != *dry {
 		t.Errorf("removed %+v, err %v", got, err)
 	}
@@ -61,7 +61,7 @@ func orphansGoAndNothingElse(t *testing.T, l *planLake) {
 		}
 	}
 	l.wantRows("t", want)
-	if got, err := tbl.RemoveOrphans(later, OrphanRequest{MinAge: 24 * time.Hour}); err != nil || got.Files != 0 {
+	if got, err := tbl.RemoveOrphans(later, warehouse.OrphanRequest{MinAge: 24 * time.Hour}); err != nil || got.Files != 0 {
 		t.Errorf("again: %+v, err %v", got, err)
 	}
 }
@@ -70,7 +70,7 @@ func TestOrphansOfSharedTablesAreNotTouched(t *testing.T) {
 	l := newPlanLake(t)
 	l.create("t", 2, deleteSchema(), nil, "gc.enabled", "false")
 	l.append("t", rows(0, 3, 10)...)
-	if _, err := l.open("t").RemoveOrphans(l.ctx, OrphanRequest{MinAge: 48 * time.Hour}); !errors.Is(err, warehouse.ErrUnsupported) {
+	if _, err := l.open("t").RemoveOrphans(l.ctx, warehouse.OrphanRequest{MinAge: 48 * time.Hour}); !errors.Is(err, warehouse.ErrUnsupported) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -214,6 +214,8 @@ const (
 	VerifyPassed  = "passed"
 	VerifyFailed  = "failed"  // a survivor differs, or a control did not find its key
 	VerifyResidue = "residue" // an erased value is still stored where it should not be
+	// VerifyPartly: nothing was found, but not everything could be read.
+	VerifyPartly = "incomplete"
 )
 
 // RunResponse is the summary of a run.
@@ -272,7 +274,7 @@ type PurgeTotals struct {
 
 // Verification sums up an independent check.
 type Verification struct {
-	Result    string    `json:"result"` // VerifyPassed, VerifyFailed, VerifyResidue
+	Result    string    `json:"result"` // VerifyPassed, VerifyFailed, VerifyResidue, VerifyPartly
 	Mode      string    `json:"mode"`
 	Coverage  float64   `json:"coverage"` // 0 to 1
 	Seed      uint64    `json:"seed,omitempty"`

@@ -24,7 +24,7 @@ the job's targets for the job's keysets, also where another tool did the erasing
 Reads every surface on which an erased value can stay: live rows, dictionary
 entries, statistics, indexes, bloom filters, Iceberg manifests and metadata, old
 snapshots, delete files, orphans. Reports what it found and where, never a key.
-Exit code 4 means residue, or a survivor that differs.`,
+Exit code 4 means residue, or a control that failed; 3 that not everything could be read.`,
 		Example: "  expunge verify last\n  expunge verify job.yaml --mode full\n  expunge verify job.yaml --mode sample --sample 5% --seed 7",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {

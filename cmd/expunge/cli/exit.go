@@ -146,6 +146,9 @@ func (r *VerifyResponse) exitCode() int {
 	if r.Result == VerifyFailed || r.Result == VerifyResidue {
 		return ExitVerify
 	}
+	if r.Result == VerifyPartly {
+		return ExitPartial
+	}
 	return ExitOK
 }
 
