@@ -3,10 +3,12 @@ package jobs_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -26,6 +28,7 @@ type sweep struct {
 	lake  *demo.Lakehouse
 	copy  string
 	table string
+	stray string // an orphan of old, with erased rows in it
 	want  string // contents after an undisturbed run
 	ops   int64  // storage operations of an undisturbed run
 }
@@ -34,6 +37,7 @@ type sweep struct {
 func small(cfg *configs.Job) *configs.Job {
 	cfg.Targets = cfg.Targets[len(cfg.Targets)-1:]
 	cfg.Engine.Workers = 1
+	cfg.Orphans.Remove = true
 	cfg.Limits.Share = configs.Whole // few rows, so the demo's keys are a large share of them
 	return cfg
 }
@@ -42,14 +46,53 @@ func newSweep(t *testing.T) *sweep {
 	t.Helper()
 	lake, cfg := lakehouse(t, 3_000, "0s")
 	s := &sweep{lake: lake, table: small(cfg).Targets[0].Table}
+	s.stray = plantOrphan(t, lake, s.table)
 	s.copy = snapshotDir(t, lake.Dir)
 	var n atomic.Int64
 	if _, err := s.run(t, s.counting(&n, 0, nil)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Stat(s.stray); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the orphan is still there (%v): the sweep shows nothing of its removal", err)
+	}
 	s.want, _ = contents(t, lake, s.table)
 	s.ops = n.Load()
 	return s
+}
+
+// plantOrphan leaves a copy of a data file that nothing refers to, a week old.
+func plantOrphan(t *testing.T, lake *demo.Lakehouse, table string) string {
+	t.Helper()
+	tasks, err := loadTable(t, lake, table).Scan().PlanFiles(t.Context())
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("no data file to copy: %v", err)
+	}
+	file := strings.TrimPrefix(tasks[0].File.FilePath(), "file://")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stray := filepath.Join(filepath.Dir(file), "stray-attempt.parquet")
+	if err := os.WriteFile(stray, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	age(t, stray)
+	return stray
+}
+
+func age(t *testing.T, path string) {
+	t.Helper()
+	old := time.Now().Add(-7 * 24 * time.Hour)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restore puts everything back to what it was before the first run.
+func (s *sweep) restore(t *testing.T) {
+	t.Helper()
+	restoreDir(t, s.copy, s.lake.Dir)
+	age(t, s.stray)
 }
 
 // counting numbers the operations of every store of a run together and
@@ -120,6 +163,9 @@ func (s *sweep) noStrays(t *testing.T, what, location string) {
 			t.Errorf("%s: %s was left behind", what, filepath.Base(f))
 		}
 	}
+	if _, err := os.Stat(s.stray); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: the orphan is still there (%v)", what, err)
+	}
 }
 
 // stride thins a sweep out for quick test runs; EXPUNGE_SWEEP=full takes every operation.
@@ -140,7 +186,7 @@ func TestFaultAtEveryStorageOperationEndsAsUndisturbed(t *testing.T) {
 	for _, f := range []storage.Fault{{Action: storage.FailBefore, Err: permanent}, {Action: storage.FailAfter, Err: permanent}} {
 		for at := int64(1) + int64(f.Action); at <= s.ops; at += stride(s.ops) {
 			what := fmt.Sprintf("action %d at operation %d", f.Action, at)
-			restoreDir(t, s.copy, s.lake.Dir)
+			s.restore(t)
 			var n atomic.Int64
 			_, _ = s.run(t, s.counting(&n, at, &f))
 			s.settle(t, what)
@@ -176,7 +222,7 @@ func TestKillAtEveryStorageOperationEndsAsUndisturbed(t *testing.T) {
 	for _, after := range []string{"", "1"} {
 		for at := int64(2); at <= s.ops; at += stride(s.ops) {
 			what := fmt.Sprintf("kill at operation %d%s", at, after)
-			restoreDir(t, s.copy, s.lake.Dir)
+			s.restore(t)
 			c := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
 			c.Env = append(os.Environ(), "EXPUNGE_KILL_AT="+strconv.FormatInt(at, 10), "EXPUNGE_KILL_JOB="+s.lake.Job, "EXPUNGE_KILL_AFTER="+after)
 			out, err := c.CombinedOutput()
