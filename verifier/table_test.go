@@ -23,10 +23,10 @@ func TestMain(m *testing.M) {
 // TestAbsentKeysPassEverySurface: nothing is found where nothing is.
 func TestAbsentKeysPassEverySurface(t *testing.T) {
 	l := newLake(t, "2", nil, nil)
-	l.append(ids(1000, 1100)...)
-	l.append(ids(2000, 2100)...)
-	l.deleteByKey(1005)
-	r := l.verify(append(onID(keysOf(t, "int64", "5000", "6000"), 1, "id"), onID(keysOf(t, "string", mail(5000)), 2, "email")...), Options{Files: true, Workers: 2})
+	l.Append(ids(1000, 1100)...)
+	l.Append(ids(2000, 2100)...)
+	l.DeleteByKey(1005)
+	r := l.verify(t, append(onID(keysOf(t, "int64", "5000", "6000"), 1, "id"), onID(keysOf(t, "string", mail(5000)), 2, "email")...), Options{Files: true, Workers: 2})
 	if got := leaks(r); got != "" {
 		t.Errorf("leaks on %s: %+v", got, r.Findings)
 	}
@@ -55,45 +55,45 @@ func TestLeakMatrix(t *testing.T) {
 		want    string // surfaces with findings
 		not     string // a surface that has none
 	}{
-		{name: "live row", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...) }, match: byID, want: LiveRows, not: History},
-		{name: "position delete", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.deleteByPosition(l.files()[0], 42) },
+		{name: "live row", version: "2", plant: func(l *lake) { l.Append(ids(1000, 1100)...) }, match: byID, want: LiveRows, not: History},
+		{name: "position delete", version: "2", plant: func(l *lake) { l.Append(ids(1000, 1100)...); l.DeleteByPosition(l.Files()[0], 42) },
 			match: byID, want: TombstonedRows, not: LiveRows},
-		{name: "equality delete", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.deleteByKey(1042) },
+		{name: "equality delete", version: "2", plant: func(l *lake) { l.Append(ids(1000, 1100)...); l.DeleteByKey(1042) },
 			match: byID, want: TombstonedRows + ", " + EqualityDeletes, not: LiveRows},
-		{name: "deletion vector", version: "3", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.deleteByVector(l.files()[0], 42) },
+		{name: "deletion vector", version: "3", plant: func(l *lake) { l.Append(ids(1000, 1100)...); l.DeleteByVector(l.Files()[0], 42) },
 			match: byID, want: TombstonedRows, not: LiveRows},
-		{name: "later row under an earlier equality delete", version: "2", plant: func(l *lake) { l.deleteByKey(1042); l.append(1042) },
+		{name: "later row under an earlier equality delete", version: "2", plant: func(l *lake) { l.DeleteByKey(1042); l.Append(1042) },
 			match: byID, want: LiveRows + ", " + EqualityDeletes, not: TombstonedRows},
-		{name: "old snapshot", version: "2", plant: func(l *lake) { l.append(ids(1000, 1100)...); l.replace(1000, 1099) }, match: byID, want: History, not: LiveRows},
-		{name: "bounds", version: "2", plant: func(l *lake) { l.append(1042, 1050); l.replace(1050) }, match: byID, want: ManifestBounds, not: LiveRows},
+		{name: "old snapshot", version: "2", plant: func(l *lake) { l.Append(ids(1000, 1100)...); l.Replace(1000, 1099) }, match: byID, want: History, not: LiveRows},
+		{name: "bounds", version: "2", plant: func(l *lake) { l.Append(1042, 1050); l.Replace(1050) }, match: byID, want: ManifestBounds, not: LiveRows},
 		{name: "string bounds", version: "2", props: iceberg.Properties{"write.metadata.metrics.default": "full"},
-			plant: func(l *lake) { l.append(1042, 1050); l.replace(1050) }, match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: ManifestBounds, not: LiveRows},
-		{name: "partition values, ranges and paths", version: "2", spec: &region, plant: func(l *lake) { l.append(1041, 1042) },
+			plant: func(l *lake) { l.Append(1042, 1050); l.Replace(1050) }, match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: ManifestBounds, not: LiveRows},
+		{name: "partition values, ranges and paths", version: "2", spec: &region, plant: func(l *lake) { l.Append(1041, 1042) },
 			match: byID, want: PartitionValues + ", " + ListSummaries + ", " + Paths, not: Orphans},
 		{name: "orphan", version: "2", plant: func(l *lake) {
-			l.append(ids(1000, 1100)...)
-			raw, err := os.ReadFile(strings.TrimPrefix(l.files()[0].FilePath(), "file://"))
+			l.Append(ids(1000, 1100)...)
+			raw, err := os.ReadFile(strings.TrimPrefix(l.Files()[0].FilePath(), "file://"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.replace(1050)
-			if err := os.WriteFile(l.dir+"/db/t/data/left.parquet", raw, 0o644); err != nil {
+			l.Replace(1050)
+			if err := os.WriteFile(l.Dir+"/db/t/data/left.parquet", raw, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, match: byID, want: Orphans, not: LiveRows},
 		{name: "orphan of an unknown form", version: "2", plant: func(l *lake) {
-			l.append(1050)
-			if err := os.WriteFile(l.dir+"/db/t/data/part.tmp", []byte("xx"+mail(1042)+"yy"), 0o644); err != nil {
+			l.Append(1050)
+			if err := os.WriteFile(l.Dir+"/db/t/data/part.tmp", []byte("xx"+mail(1042)+"yy"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: Orphans, not: LiveRows},
-		{name: "table property", version: "2", props: iceberg.Properties{"note": "ask " + mail(1042)}, plant: func(l *lake) { l.append(1050) },
+		{name: "table property", version: "2", props: iceberg.Properties{"note": "ask " + mail(1042)}, plant: func(l *lake) { l.Append(1050) },
 			match: onID(keysOf(t, "string", mail(1042)), 2, "email"), want: TableMetadata, not: LiveRows},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLake(t, tc.version, tc.spec, tc.props)
 			tc.plant(l)
-			r := l.verify(tc.match, Options{Files: true})
+			r := l.verify(t, tc.match, Options{Files: true})
 			got := leaks(r)
 			for _, w := range strings.Split(tc.want, ", ") {
 				if !strings.Contains(got, w) {
@@ -118,9 +118,9 @@ func TestLeakMatrix(t *testing.T) {
 // TestDeletedEntriesStayInManifests: the case that facts/iceberg-go.md measured.
 func TestDeletedEntriesStayInManifests(t *testing.T) {
 	l := newLake(t, "2", nil, nil)
-	l.append(1042, 1050)
-	l.replace(1050)
-	r := l.verify(onID(keysOf(t, "int64", "1042"), 1, "id"), Options{})
+	l.Append(1042, 1050)
+	l.Replace(1050)
+	r := l.verify(t, onID(keysOf(t, "int64", "1042"), 1, "id"), Options{})
 	found := false
 	for _, f := range r.Findings {
 		found = found || f.Surface == ManifestBounds && strings.HasPrefix(f.State, "DELETED entry")
@@ -134,11 +134,11 @@ func TestDeletedEntriesStayInManifests(t *testing.T) {
 func TestSampleIsDrawnBySeed(t *testing.T) {
 	l := newLake(t, "2", nil, nil)
 	for i := range 12 {
-		l.append(ids(i*100, i*100+10)...)
+		l.Append(ids(i*100, i*100+10)...)
 	}
 	m := onID(keysOf(t, "int64", "999999"), 1, "id")
-	a := l.verify(m, Options{Mode: ModeSample, SamplePPM: 500000, Seed: 7})
-	b := l.verify(m, Options{Mode: ModeSample, SamplePPM: 500000, Seed: 7, Workers: 3})
+	a := l.verify(t, m, Options{Mode: ModeSample, SamplePPM: 500000, Seed: 7})
+	b := l.verify(t, m, Options{Mode: ModeSample, SamplePPM: 500000, Seed: 7, Workers: 3})
 	sa, sb := surface(t, a, LiveRows), surface(t, b, LiveRows)
 	if sa.Objects != sb.Objects || sa.BytesRead != sb.BytesRead || sa.Objects == 0 || sa.Objects == 12 {
 		t.Errorf("%+v %+v", sa, sb)
@@ -146,7 +146,7 @@ func TestSampleIsDrawnBySeed(t *testing.T) {
 	if want := sa.Objects * full / 12; sa.CoveragePPM != want || sa.Total != 12 || a.Seed != 7 {
 		t.Errorf("coverage %d, want %d", sa.CoveragePPM, want)
 	}
-	if none := surface(t, l.verify(m, Options{Mode: ModeRewritten}), LiveRows); none.Result != NotChecked {
+	if none := surface(t, l.verify(t, m, Options{Mode: ModeRewritten}), LiveRows); none.Result != NotChecked {
 		t.Errorf("nothing was picked, and yet %+v", none)
 	}
 }
@@ -154,12 +154,12 @@ func TestSampleIsDrawnBySeed(t *testing.T) {
 // TestUnreadableFileLowersCoverage: it is never a pass.
 func TestUnreadableFileLowersCoverage(t *testing.T) {
 	l := newLake(t, "2", nil, nil)
-	l.append(1, 2, 3)
-	l.append(4, 5, 6)
-	if err := os.WriteFile(strings.TrimPrefix(l.files()[0].FilePath(), "file://"), []byte("PAR1 no longer PAR1"), 0o644); err != nil {
+	l.Append(1, 2, 3)
+	l.Append(4, 5, 6)
+	if err := os.WriteFile(strings.TrimPrefix(l.Files()[0].FilePath(), "file://"), []byte("PAR1 no longer PAR1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s := surface(t, l.verify(onID(keysOf(t, "int64", "99"), 1, "id"), Options{}), LiveRows)
+	s := surface(t, l.verify(t, onID(keysOf(t, "int64", "99"), 1, "id"), Options{}), LiveRows)
 	if s.CoveragePPM != full/2 || s.Objects != 1 || s.Total != 2 || !strings.Contains(s.Note, "1 could not be read") {
 		t.Errorf("%+v", s)
 	}
@@ -167,8 +167,8 @@ func TestUnreadableFileLowersCoverage(t *testing.T) {
 
 func TestWrongColumnTypeIsNotAPass(t *testing.T) {
 	l := newLake(t, "2", nil, nil)
-	l.append(1, 2, 3)
-	s := surface(t, l.verify(onID(keysOf(t, "int64", "99"), 2, "email"), Options{}), LiveRows)
+	l.Append(1, 2, 3)
+	s := surface(t, l.verify(t, onID(keysOf(t, "int64", "99"), 2, "email"), Options{}), LiveRows)
 	if s.Result == Pass {
 		t.Errorf("%+v", s)
 	}
@@ -184,16 +184,16 @@ func TestMissingMetadataIsAnError(t *testing.T) {
 // TestUnreadableManifestLowersCoverage: files that nobody can list were not looked at.
 func TestUnreadableManifestLowersCoverage(t *testing.T) {
 	l := newLake(t, "2", nil, nil)
-	l.append(1, 2, 3)
-	l.append(4, 5, 6)
-	list, err := l.tbl.CurrentSnapshot().Manifests(iceio.LocalFS{})
+	l.Append(1, 2, 3)
+	l.Append(4, 5, 6)
+	list, err := l.Tbl.CurrentSnapshot().Manifests(iceio.LocalFS{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(strings.TrimPrefix(list[0].FilePath(), "file://"), []byte("Obj\x01no"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := l.verify(onID(keysOf(t, "int64", "99"), 1, "id"), Options{})
+	r := l.verify(t, onID(keysOf(t, "int64", "99"), 1, "id"), Options{})
 	for _, name := range []string{LiveRows, History, ManifestBounds} {
 		if s := surface(t, r, name); s.CoveragePPM == full || !strings.Contains(s.Note, "could not be read") {
 			t.Errorf("%+v", s)
@@ -205,12 +205,12 @@ func TestUnreadableManifestLowersCoverage(t *testing.T) {
 func TestPartitionPathsWithSpecialCharactersAreNoOrphans(t *testing.T) {
 	spec := iceberg.NewPartitionSpec(iceberg.PartitionField{SourceIDs: []int{2}, FieldID: 1000, Name: "email", Transform: iceberg.IdentityTransform{}})
 	l := newLake(t, "2", &spec, nil)
-	l.append(1, 2, 3) // e-mails hold an @
-	s := surface(t, l.verify(onID(keysOf(t, "string", mail(2)), 2, "email"), Options{}), Orphans)
+	l.Append(1, 2, 3) // e-mails hold an @
+	s := surface(t, l.verify(t, onID(keysOf(t, "string", mail(2)), 2, "email"), Options{}), Orphans)
 	if s.Objects != 0 || s.Findings != 0 {
 		t.Errorf("%+v", s)
 	}
-	r := l.verify(onID(keysOf(t, "string", mail(2)), 2, "email"), Options{})
+	r := l.verify(t, onID(keysOf(t, "string", mail(2)), 2, "email"), Options{})
 	for _, name := range []string{LiveRows, PartitionValues, Paths} {
 		if surface(t, r, name).Findings == 0 {
 			t.Errorf("not found on %s", name)

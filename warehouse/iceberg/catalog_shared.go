@@ -27,13 +27,26 @@ type sharedFiles struct {
 	plain  map[pathKey]struct{} // manifests of former reads that name nothing outside
 }
 
-// foreign returns the files that other tables of the catalog refer to.
-func (t *Table) foreign(ctx context.Context) (references, error) {
-	refs, _, err := t.cat.sharedFiles(ctx, t)
-	return refs, err
+// notForeign leaves out of a batch what other tables of the catalog refer to,
+// as far as they can be read.
+func (t *Table) notForeign(ctx context.Context, r *remover, batch []removal) ([]removal, error) {
+	others, _, err := t.cat.sharedFiles(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]removal, 0, len(batch))
+	for _, x := range batch {
+		if others.refers(x.path) {
+			r.foreign++
+			continue
+		}
+		out = append(out, x)
+	}
+	return out, nil
 }
 
-// foreignAll is foreign for callers who must not go on without all of it.
+// foreignAll returns what other tables refer to, for callers who must not go on
+// without all of it.
 func (t *Table) foreignAll(ctx context.Context) (references, error) {
 	refs, unread, err := t.cat.sharedFiles(ctx, t)
 	if err == nil && unread > 0 {

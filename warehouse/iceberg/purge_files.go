@@ -163,7 +163,8 @@ func (p *purge) removeFiles(ctx context.Context, tbl *table.Table, in *intent) e
 	if err != nil {
 		return err
 	}
-	r := &remover{t: p.t, fence: p.req.Fence, record: p.req.Record, roots: ownFolders(meta), shared: p.t.foreign, single: p.resumed}
+	r := &remover{t: p.t, fence: p.req.Fence, record: p.req.Record, roots: ownFolders(meta), single: p.resumed}
+	r.keep = func(ctx context.Context, batch []removal) ([]removal, error) { return p.t.notForeign(ctx, r, batch) }
 	for _, m := range s.dying {
 		err := s.each(ctx, m, func(df iceberg.DataFile) error { return p.removeFile(ctx, r, df) })
 		if err != nil {

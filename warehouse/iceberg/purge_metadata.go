@@ -19,7 +19,8 @@ import (
 // removeOldVersions removes metadata.json versions that mention a snapshot
 // which this purge expired: their snapshot summaries and statistics may tell
 // of erased values, and their lists of snapshots only mislead now. Versions
-// that an attempt of this run wrote and could not commit go as well.
+// that an attempt of this run wrote and could not commit go as well, and so do
+// those from before the run's commit, whose properties may tell of somebody too.
 //
 // The version that the catalog points to is never touched, nor is one of
 // another table, nor one that mentions only remaining snapshots. A writer that
@@ -47,11 +48,15 @@ func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Ta
 	}
 	current := map[string]bool{canonical(now.MetadataLocation()): true, canonical(tbl.MetadataLocation()): true}
 	uuid := tbl.Metadata().TableUUID().String()
+	var line int64
+	if s := now.Metadata().SnapshotByID(p.req.Committed.After.SnapshotID); s != nil {
+		line = s.TimestampMs
+	}
 	check := func(path string) error {
 		if current[canonical(path)] {
 			return nil
 		}
-		mentions, err := p.t.mentions(ctx, path, uuid, outdated)
+		mentions, err := p.t.mentions(ctx, path, uuid, line, outdated)
 		if err != nil || !mentions {
 			return err
 		}
@@ -83,8 +88,9 @@ func isMetadataFile(path string) bool {
 }
 
 // mentions says whether a metadata file of this table lists a snapshot of the
-// kind asked for. One that is missing or unreadable does not.
-func (t *Table) mentions(ctx context.Context, path, uuid string, kind func(id int64, summary map[string]string) bool) (bool, error) {
+// kind asked for, or was written before a time (in ms) without any. One that is
+// missing or unreadable does not.
+func (t *Table) mentions(ctx context.Context, path, uuid string, before int64, kind func(id int64, summary map[string]string) bool) (bool, error) {
 	raw, err := storage.ReadAll(ctx, t.store, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -101,12 +107,13 @@ func (t *Table) mentions(ctx context.Context, path, uuid string, kind func(id in
 			return true, nil
 		}
 	}
-	return false, nil
+	return len(md.Snapshots) == 0 && md.Updated > 0 && md.Updated < before, nil
 }
 
 // metadataVersion is what a metadata file says of its table and snapshots.
 type metadataVersion struct {
 	UUID      string `json:"table-uuid"`
+	Updated   int64  `json:"last-updated-ms"`
 	Snapshots []struct {
 		ID      int64             `json:"snapshot-id"`
 		Summary map[string]string `json:"summary"`

@@ -58,12 +58,15 @@ func (t *Table) removeOrphans(ctx context.Context, req warehouse.OrphanRequest) 
 	if b := forbidden(meta); b != nil {
 		return nil, fmt.Errorf("%s: %w", b.Reason, warehouse.ErrUnsupported)
 	}
-	used, err := t.references(ctx, meta)
-	if err != nil {
+	used := references{keys: pathSet{}, read: pathSet{}}
+	if err := t.refer(ctx, meta, used); err != nil {
 		return nil, err
 	}
 	out := &warehouse.Orphans{}
-	r := &remover{t: t, fence: req.Fence, record: req.Record, shared: t.foreignAll, dry: req.DryRun}
+	r := &remover{t: t, fence: req.Fence, record: req.Record, dry: req.DryRun}
+	r.keep = func(ctx context.Context, batch []removal) ([]removal, error) {
+		return t.stillOrphans(ctx, r, used, batch)
+	}
 	for _, root := range storedFolders(meta) {
 		for info, err := range t.store.List(ctx, root+"/") {
 			if err != nil {
@@ -88,6 +91,33 @@ func (t *Table) removeOrphans(ctx context.Context, req warehouse.OrphanRequest) 
 	err = r.flush(ctx)
 	out.Shared = r.foreign
 	return out, err
+}
+
+// stillOrphans looks once more, before a batch goes: somebody may have committed
+// an old file meanwhile, and another table may refer to one.
+func (t *Table) stillOrphans(ctx context.Context, r *remover, used references, batch []removal) ([]removal, error) {
+	tbl, err := t.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.refer(ctx, tbl.Metadata(), used); err != nil {
+		return nil, err
+	}
+	others, err := t.foreignAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]removal, 0, len(batch))
+	for _, x := range batch {
+		switch {
+		case used.refers(x.path):
+		case others.refers(x.path):
+			r.foreign++
+		default:
+			out = append(out, x)
+		}
+	}
+	return out, nil
 }
 
 // storedFolders are the folders under which a table's files are stored, none
@@ -131,7 +161,10 @@ func hidden(rel string) bool {
 // references are the files that a table's metadata leads to. A path counts in
 // every spelling that a writer may have meant by it, so that an escaped
 // partition value never makes a live file look like an orphan.
-type references struct{ keys pathSet }
+type references struct {
+	keys pathSet
+	read pathSet // manifests and lists whose contents are among keys
+}
 
 func spellings(path string) []string {
 	out := []string{canonical(path)}
@@ -156,8 +189,10 @@ func (r references) refers(path string) bool {
 	return false
 }
 
-func (t *Table) references(ctx context.Context, meta table.Metadata) (references, error) {
-	out := references{keys: pathSet{}}
+// refer adds what the snapshots of a table refer to. Lists and manifests that
+// were read before are not read again. DELETED entries do not count: no reader
+// opens a file for them.
+func (t *Table) refer(ctx context.Context, meta table.Metadata, out references) error {
 	for f := range meta.Statistics() {
 		out.add(f.StatisticsPath)
 	}
@@ -165,14 +200,21 @@ func (t *Table) references(ctx context.Context, meta table.Metadata) (references
 		out.add(f.StatisticsPath)
 	}
 	var manifests []iceberg.ManifestFile
-	snaps := meta.Snapshots()
+	var snaps []table.Snapshot
+	for _, s := range meta.Snapshots() {
+		if k := placeOf(s.ManifestList); s.ManifestList == "" || !out.read.has(k) {
+			out.read.add(k)
+			snaps = append(snaps, s)
+		}
+	}
 	err := t.eachList(ctx, snaps, func(i int, list []iceberg.ManifestFile, err error) error {
 		if err != nil {
 			return fmt.Errorf("read manifest list: %w", hide(err))
 		}
 		out.add(snaps[i].ManifestList)
 		for _, m := range list {
-			if !out.refers(m.FilePath()) {
+			if k := placeOf(m.FilePath()); !out.read.has(k) {
+				out.read.add(k)
 				out.add(m.FilePath())
 				manifests = append(manifests, m)
 			}
@@ -180,17 +222,15 @@ func (t *Table) references(ctx context.Context, meta table.Metadata) (references
 		return nil
 	})
 	if err != nil {
-		return out, err
+		return err
 	}
-	// DELETED entries count too: a file that only they name is removed by the
-	// expiry that drops them, with its evidence.
 	for _, m := range manifests {
-		for e, err := range iceberg.EntriesWithProjection(t.fs(ctx), m, false, iceberg.ManifestEntryProjection{}) {
+		for e, err := range iceberg.EntriesWithProjection(t.fs(ctx), m, true, iceberg.ManifestEntryProjection{}) {
 			if err != nil {
-				return out, fmt.Errorf("read manifest: %w", hide(err))
+				return fmt.Errorf("read manifest: %w", hide(err))
 			}
 			out.add(e.DataFile().FilePath())
 		}
 	}
-	return out, nil
+	return nil
 }

@@ -1,7 +1,9 @@
 package iceberg
 
 import (
+	"context"
 	"errors"
+	"iter"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	icebergo "github.com/apache/iceberg-go"
 
 	"github.com/expunge/expunge/internal/clock"
+	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -72,5 +75,112 @@ func TestOrphansOfSharedTablesAreNotTouched(t *testing.T) {
 	l.append("t", rows(0, 3, 10)...)
 	if _, err := l.open("t").RemoveOrphans(l.ctx, warehouse.OrphanRequest{MinAge: 48 * time.Hour}); !errors.Is(err, warehouse.ErrUnsupported) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// clone makes a second table that reads the files of another where they are,
+// as add_files and the snapshot procedure do.
+func (l *planLake) clone(name, of string) {
+	l.t.Helper()
+	l.create(name, 2, deleteSchema(), nil)
+	var files []string
+	for _, en := range l.entriesOf(of) {
+		files = append(files, en.DataFile().FilePath())
+	}
+	tx := l.raw(name).NewTransaction()
+	if err := tx.AddFiles(l.ctx, files, nil, false); err != nil {
+		l.t.Fatal(err)
+	}
+	if _, err := tx.Commit(l.ctx); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// TestFilesOfAnotherTableStay: what a clone or add_files refers to is neither an
+// orphan nor history, although the table that it lies in has no use for it.
+func TestFilesOfAnotherTableStay(t *testing.T) {
+	l := newPlanLake(t)
+	l.create("t", 2, deleteSchema(), nil)
+	l.append("t", rows(0, 20, 10)...)
+	l.clone("copy", "t")
+	e := l.eraser("t", "r1", 4).prepare()
+	p, removed := e.purge(e.commit())
+	if len(p.Blockers) != 1 || p.Blockers[0].Type != "files" {
+		t.Errorf("blockers %v, want the clone's file", p.Blockers)
+	}
+	for _, d := range removed {
+		if d.Kind == kindData {
+			t.Errorf("a file of the clone was removed: %+v", d)
+		}
+	}
+	l.wantRows("copy", rowsOf(0, 20, 10))
+	l.wantRows("t", rowsOf(0, 20, 10, 4))
+	// Nothing of t names the file any more: only the clone keeps it from being an orphan.
+	later := clock.With(l.ctx, func() time.Time { return time.Now().Add(25 * time.Hour) })
+	for _, dry := range []bool{true, false} {
+		got, err := l.open("t").RemoveOrphans(later, warehouse.OrphanRequest{MinAge: 24 * time.Hour, DryRun: dry})
+		if err != nil || got.Files != 0 || got.Shared != 1 {
+			t.Errorf("orphans %+v, err %v", got, err)
+		}
+	}
+	l.wantRows("copy", rowsOf(0, 20, 10))
+}
+
+// TestOldFileThatIsCommittedMeanwhileIsNoOrphan: somebody registers an old file
+// between the listing and the removal.
+func TestOldFileThatIsCommittedMeanwhileIsNoOrphan(t *testing.T) {
+	l := newPlanLake(t)
+	l.create("t", 2, deleteSchema(), nil)
+	l.append("t", rows(0, 20, 10)...)
+	l.append("t", rows(20, 20, 10)...)
+	tbl := l.raw("t")
+	lost := l.entriesOf("t")[0].DataFile().FilePath()
+	raw, err := storage.ReadAll(l.ctx, l.store, lost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := tbl.Location() + "/data/back.parquet"
+	if err := l.write(back, string(raw)); err != nil {
+		t.Fatal(err)
+	}
+	later := clock.With(l.ctx, func() time.Time { return time.Now().Add(25 * time.Hour) })
+	target := l.open("t")
+	once := false
+	target.store = &listHook{Store: target.store, after: func() {
+		if once {
+			return
+		}
+		once = true
+		tx := l.raw("t").NewTransaction()
+		if err := tx.AddFiles(l.ctx, []string{back}, nil, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Commit(l.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}}
+	got, err := target.RemoveOrphans(later, warehouse.OrphanRequest{MinAge: 24 * time.Hour})
+	if err != nil || got.Files != 0 || !once {
+		t.Errorf("orphans %+v, err %v", got, err)
+	}
+	if len(l.visible("t")) != 60 {
+		t.Errorf("%d rows, want 60: the file was removed", len(l.visible("t")))
+	}
+}
+
+// listHook calls after at the end of each listing.
+type listHook struct {
+	storage.Store
+	after func()
+}
+
+func (h *listHook) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for info, err := range h.Store.List(ctx, prefix) {
+			if !yield(info, err) {
+				return
+			}
+		}
+		h.after()
 	}
 }

@@ -43,9 +43,9 @@ type remover struct {
 	single bool
 	dry    bool // nothing is removed, what would be is counted
 
-	roots   []string // where the table's own files lie; nil: not asked
-	shared  func(context.Context) (references, error)
-	foreign int64 // files elsewhere, or of other tables too, which were left alone
+	roots   []string                                            // where the table's own files lie; nil: not asked
+	keep    func(context.Context, []removal) ([]removal, error) // what of a batch may go; nil: all
+	foreign int64                                               // files elsewhere, or of other tables too, which were left alone
 	batch   []removal
 }
 
@@ -70,9 +70,15 @@ func (r *remover) remove(ctx context.Context, path, kind string, gone func()) er
 // flush removes what was taken in. What was removed is recorded even when
 // another object of the batch could not be.
 func (r *remover) flush(ctx context.Context) error {
-	batch, err := r.own(ctx, r.batch)
-	if r.batch = r.batch[:0]; err != nil || len(batch) == 0 {
-		return err
+	batch := r.batch
+	if r.batch = nil; len(batch) == 0 {
+		return nil
+	}
+	if r.keep != nil {
+		var err error
+		if batch, err = r.keep(ctx, batch); err != nil || len(batch) == 0 {
+			return err
+		}
 	}
 	if r.dry {
 		for _, x := range batch {
@@ -104,26 +110,6 @@ func (r *remover) flush(ctx context.Context) error {
 		}
 	}
 	return first
-}
-
-// own leaves out files that another table of the catalog refers to.
-func (r *remover) own(ctx context.Context, batch []removal) ([]removal, error) {
-	if r.shared == nil || len(batch) == 0 {
-		return batch, nil
-	}
-	others, err := r.shared(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]removal, 0, len(batch))
-	for _, x := range batch {
-		if others.refers(x.path) {
-			r.foreign++
-			continue
-		}
-		out = append(out, x)
-	}
-	return out, nil
 }
 
 // settle records the outcome of one removal. It is idempotent: an object that
