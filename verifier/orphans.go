@@ -123,18 +123,29 @@ func (v *tableCheck) orphanParquet(info storage.Info, at Finding) error {
 		return err
 	}
 	defer f.Close()
-	r, err := checkFile(v.ctx, f, info.Size, info.Path, v.matches, FileOptions{})
+	bound, err := bindFile(f, v.matches)
 	if err != nil {
 		return err
 	}
-	v.sum.looked(Orphans, 1, r.BytesRead)
-	if at.Count = r.Hits; at.Count == 0 {
+	rows, err := scanKeys(v.ctx, f, bound)
+	if err != nil {
+		return err
+	}
+	if rows, err = v.pending(v.ctx, f, rows); err != nil {
+		return err
+	}
+	if at.Count = int64(rows.GetCardinality()); at.Count == 0 {
+		r, err := checkFile(v.ctx, f, info.Size, info.Path, v.keyed, FileOptions{})
+		if err != nil {
+			return err
+		}
 		for _, x := range r.Findings {
 			if x.Certain {
 				at.Count += x.Count
 			}
 		}
 	}
+	v.sum.looked(Orphans, 1, f.read())
 	if at.Count > 0 {
 		v.foundOrphan(info, at)
 	}
