@@ -76,11 +76,11 @@ func plantOrphan(t *testing.T, lake *demo.Lakehouse, table string) string {
 	if err := os.WriteFile(stray, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	age(t, stray)
+	makeOld(t, stray)
 	return stray
 }
 
-func age(t *testing.T, path string) {
+func makeOld(t *testing.T, path string) {
 	t.Helper()
 	old := time.Now().Add(-7 * 24 * time.Hour)
 	if err := os.Chtimes(path, old, old); err != nil {
@@ -92,7 +92,7 @@ func age(t *testing.T, path string) {
 func (s *sweep) restore(t *testing.T) {
 	t.Helper()
 	restoreDir(t, s.copy, s.lake.Dir)
-	age(t, s.stray)
+	makeOld(t, s.stray)
 }
 
 // counting numbers the operations of every store of a run together and
