@@ -99,7 +99,7 @@ func (a *audit) pass(ctx context.Context) (err error) {
 		return err
 	}
 	a.keyed = map[string]bool{}
-	o := verifier.Options{Mode: verifier.ModeFull, Workers: j.workers(), Files: true, Metadata: true, Orphans: true}
+	o := verifier.Options{Mode: verifier.ModeFull, Workers: j.workers(), Files: true, Metadata: true, Orphans: true, OrphanAge: j.cfg.Orphans.MinAge.Duration()}
 	for _, t := range a.targets {
 		d, err := t.target.Describe(ctx)
 		if err != nil {
