@@ -75,6 +75,28 @@ type Selection struct {
 	Time          *TimeRange
 	Refs          string // "block", "drop", "report"
 	MissingColumn string // "error" (default) or "list": a table without the match column is listed as excluded
+	// Compact asks for compaction beside, or where Match is empty instead of, erasing; nil = none.
+	Compact *Compaction
+}
+
+// Compaction says when a file is rewritten although no key is in it. A zero
+// threshold is off.
+type Compaction struct {
+	DeletedPPM  int64 `json:"deleted_ppm,omitempty"`  // share of the file's rows that tombstones hide, in millionths
+	DeleteFiles int   `json:"delete_files,omitempty"` // delete files that hide rows of the file
+	SmallFiles  int64 `json:"small_files,omitempty"`  // bytes; smaller files are packed together
+}
+
+// Reached says whether a file with so many rows, of which so many are hidden
+// by so many delete files, is to be rewritten without them.
+func (c *Compaction) Reached(rows, deleted int64, files int) bool {
+	switch {
+	case c == nil || deleted == 0:
+		return false
+	case c.DeleteFiles > 0 && files >= c.DeleteFiles:
+		return true
+	}
+	return c.DeletedPPM > 0 && rows > 0 && float64(deleted)*1e6 >= float64(c.DeletedPPM)*float64(rows)
 }
 
 // Ref is a branch or tag of a table.
@@ -132,6 +154,16 @@ type Task struct {
 	File   File   `json:"file"`
 	// SchemaID is the table schema the match columns were resolved against.
 	SchemaID int `json:"schema_id"`
+	// Pack, when set, proposes to write the file's rows into one file with those
+	// of its neighbours: the tasks of a pack follow each other.
+	Pack *Pack `json:"pack,omitempty"`
+}
+
+// Pack groups the tasks of small files of one partition, partition spec and
+// kind of row lineage.
+type Pack struct {
+	ID    int `json:"id"`    // within the target, from 0
+	Files int `json:"files"` // in the pack
 }
 
 // Skipped counts files that planning left out, by reason.
@@ -229,6 +261,15 @@ type Result struct {
 	Rewriter     string   `json:"rewriter,omitempty"` // "surgical", "reference (reason)"
 	SourceSHA256 string   `json:"source_sha256,omitempty"`
 	Output       *Output  `json:"output,omitempty"`
+	// Packed, when set, says that Output holds the survivors of other files
+	// too. Those of this one are its rows [Packed.FirstRow, Packed.FirstRow+RowsOut).
+	Packed *Packed `json:"packed,omitempty"`
+}
+
+// Packed is a file's place among the files that one output replaces.
+type Packed struct {
+	FirstRow int64 `json:"first_row"`
+	Files    int   `json:"files"`
 }
 
 // CommitRequest replaces files of a target in one atomic, idempotent step.
@@ -238,6 +279,7 @@ type CommitRequest struct {
 	Plan  Plan // the planned snapshot
 	// Planned yields the path of every live data file that the plan covered, tasks and skipped ones alike:
 	// what is live at the head and not among them arrived since and is scanned before the commit.
+	// It is nil where the run looks for no keys: then what arrives is none of its business.
 	Planned func(ctx context.Context) iter.Seq2[string, error]
 	// Results yields the Rewritten and Dropped results. It can be ranged over again.
 	Results func(ctx context.Context) iter.Seq2[Result, error]
@@ -249,7 +291,9 @@ type CommitRequest struct {
 	// Check is called with the totals about to be committed; an error (ErrLimit) stops the commit.
 	Check func(Totals) error
 	// Fence fails once the lease is lost; called directly before every swap.
-	Fence    func(ctx context.Context) error
+	Fence func(ctx context.Context) error
+	// Dangling asks for the removal of delete files that cover nothing live, though no file is replaced.
+	Dangling bool
 	Attempts int
 	// Grace > 0 sets a protecting tag on the snapshot before; ProtectUntil is recorded in it.
 	Grace        time.Duration

@@ -257,7 +257,7 @@ func (e *engine) copyChunk(g *groupJob, leaf int) (*thriftpatch.Struct, error) {
 	data, _ := meta.Int(metaDataOffset)
 	moveOffsets(entry, meta, src, start, dict, data+shift)
 	if src.HasOffsetIndex() {
-		e.index = append(e.index, pendingIndex{group: len(e.out), column: leaf, src: src, shift: shift})
+		e.index = append(e.index, pendingIndex{group: len(e.out), column: leaf, src: src, in: e.in, shift: shift})
 	}
 	entry.Delete(chunkOffsetIndexOffset, chunkOffsetIndexLength, chunkColumnIndexOffset, chunkColumnIndexLength)
 	return entry, nil
@@ -362,7 +362,7 @@ func (e *engine) indexBytes(p *pendingIndex, offsets bool) ([]byte, error) {
 		return nil, nil
 	}
 	raw := make([]byte, n)
-	if err := readFull(e.in, raw, off); err != nil {
+	if err := readFull(p.in, raw, off); err != nil {
 		return nil, err
 	}
 	if offsets {

@@ -61,30 +61,40 @@ type pendingIndex struct {
 	group, column       int
 	columnIndex, offset []byte // produced, or
 	src                 *pq.Chunk
+	in                  Input // of src
 	shift               int64
 }
 
 func runSurgical(j *job, s *sink) error {
-	ctx, cancel := context.WithCancelCause(j.ctx)
+	e, cancel := newEngine(j, s)
 	defer cancel(nil)
-	e := &engine{ctx: ctx, cancel: cancel, job: j, in: Input{j.in, j.in.Size}, sink: s,
-		jobs: make(chan *pageJob), slots: make(chan struct{}, chunksAhead)}
 	if err := j.in.cacheIndexes(j.file); err != nil {
 		return err
 	}
 	if err := e.prepare(); err != nil {
 		return err
 	}
-	for range max(1, j.opts.Workers) {
+	e.start()
+	err := e.emit()
+	cancel(err)
+	e.wg.Wait()
+	return err
+}
+
+func newEngine(j *job, s *sink) (*engine, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(j.ctx)
+	return &engine{ctx: ctx, cancel: cancel, job: j, in: Input{j.in, j.in.Size}, sink: s,
+		jobs: make(chan *pageJob), slots: make(chan struct{}, chunksAhead)}, cancel
+}
+
+// start sets the workers and the planners going.
+func (e *engine) start() {
+	for range max(1, e.job.opts.Workers) {
 		e.wg.Add(1)
 		go e.work()
 	}
 	e.wg.Add(1)
 	go e.launch()
-	err := e.emit()
-	cancel(err)
-	e.wg.Wait()
-	return err
 }
 
 // prepare resolves the edit by row group and refuses what this path cannot

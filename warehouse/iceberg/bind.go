@@ -39,7 +39,7 @@ type binding struct {
 }
 
 func (t *Table) bind(meta table.Metadata, sel warehouse.Selection) ([]binding, error) {
-	if len(sel.Match) == 0 {
+	if len(sel.Match) == 0 && sel.Compact == nil {
 		return nil, fmt.Errorf("table %s: the selection has no match: %w", t.name, warehouse.ErrNotFound)
 	}
 	out := make([]binding, 0, len(sel.Match))

@@ -58,6 +58,7 @@ type committer struct {
 	resolved pathSet             // files of new manifests that are planned or scanned already
 	origin   map[pathKey]string  // which manifest a file that arrived was met in
 	nextTask int
+	packs    map[pathKey]*pack // outputs that replace several sources, by output path
 
 	planned        map[string]bool // manifests of the planned snapshot
 	plannedDeletes int             // how many of them are delete manifests
@@ -83,8 +84,9 @@ type source struct {
 	rows, rowsOut, bytes     int64
 	erased, changed, deleted int64
 	outBytes                 int64
-	extra                    int   // index into committer.extra, -1: among the request's results
-	part                     int32 // partition, once its manifest was rewritten
+	pack                     pathKey // the output that it shares; zero: none
+	extra                    int     // index into committer.extra, -1: among the request's results
+	part                     int32   // partition, once its manifest was rewritten
 	sortOrder                *int
 	firstRow                 *int64
 	entrySeq                 int64
@@ -98,8 +100,8 @@ func newCommitter(t *Table, req warehouse.CommitRequest) *committer {
 	return &committer{
 		t: t, req: req,
 		sources: map[pathKey]*source{}, related: pathSet{}, resolved: pathSet{}, origin: map[pathKey]string{},
-		nextTask: int(req.Plan.Tasks),
-		data:     map[string]*dataUnit{}, dels: map[string]*deleteUnit{}, parts: newPartitions(),
+		nextTask: int(req.Plan.Tasks), packs: map[pathKey]*pack{},
+		data: map[string]*dataUnit{}, dels: map[string]*deleteUnit{}, parts: newPartitions(),
 	}
 }
 
@@ -196,7 +198,7 @@ func (c *committer) attempt(ctx context.Context) (done *warehouse.Committed, aga
 	if err != nil {
 		return nil, false, err
 	}
-	if len(live) == 0 {
+	if len(live) == 0 && (!c.req.Dangling || len(c.removable(list, live)) == 0) {
 		done, err := c.nothing(ctx, tbl)
 		return done, false, err
 	}

@@ -15,15 +15,21 @@ import (
 // changed lists what has to be scanned before the head can be committed to:
 // files that arrived since the plan, and sources whose deletes changed.
 func (c *committer) changed(ctx context.Context, head *table.Snapshot, list []iceberg.ManifestFile) ([]warehouse.Task, error) {
-	if err := c.settlePlanned(ctx, list); err != nil {
-		return nil, err
-	}
 	index := c.indexDeletes(list)
-	tasks, err := c.arrived(ctx, list, index)
-	if err != nil {
-		return nil, err
+	var tasks []warehouse.Task
+	if c.req.Planned != nil {
+		if err := c.settlePlanned(ctx, list); err != nil {
+			return nil, err
+		}
+		var err error
+		if tasks, err = c.arrived(ctx, list, index); err != nil {
+			return nil, err
+		}
 	}
 	again, err := c.outdated(ctx, list, index)
+	if err == nil {
+		again, err = c.unpack(ctx, list, index, again)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -61,11 +61,12 @@ func (c *committer) scanDeletes(ctx context.Context, m iceberg.ManifestFile) (*d
 // Position deletes that name no data file in their entry look as if they
 // covered their partition (trap S7): their contents say which files they
 // touch. Only those are read that a planned file lists, or that are newer than
-// the plan; the others touch no file of this commit.
+// the plan; the others touch no file of this commit, and are read only to find
+// out whether they touch any at all.
 func (c *committer) loadCoverage(ctx context.Context, list []iceberg.ManifestFile) error {
 	var todo []*deleteEntry
 	for d, u := range c.liveDeletes(list) {
-		if d.file.Kind == deletePosition && !d.known && (!u.planned || c.related.has(d.key)) {
+		if d.file.Kind == deletePosition && !d.known && (!u.planned || c.related.has(d.key) || c.req.Dangling) {
 			todo = append(todo, d)
 		}
 	}

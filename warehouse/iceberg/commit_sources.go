@@ -33,7 +33,7 @@ func (c *committer) loadSources(ctx context.Context) error {
 		if err := c.addSource(r, -1, c.req.Plan.Description.SequenceNumber); err != nil {
 			return err
 		}
-		if r.Output != nil {
+		if r.Output != nil && (r.Packed == nil || r.Packed.FirstRow == 0) {
 			outputs = append(outputs, output{path: r.Output.Path, size: r.Output.Size})
 		}
 		if len(outputs) >= 256 {
@@ -42,7 +42,10 @@ func (c *committer) loadSources(ctx context.Context) error {
 			}
 		}
 	}
-	return flush()
+	if err := flush(); err != nil {
+		return err
+	}
+	return c.checkPacks()
 }
 
 func (t *Table) checkOutput(ctx context.Context, path string, size int64) error {
@@ -78,6 +81,7 @@ func (c *committer) addSource(r warehouse.Result, extra int, seq int64) error {
 		s.part, s.sortOrder, s.firstRow, s.entrySeq, s.listed = old.part, old.sortOrder, old.firstRow, old.entrySeq, old.listed
 	}
 	c.sources[key] = s
+	c.addPack(key, s, r)
 	for _, d := range r.Task.File.Deletes {
 		if d.Kind == deletePosition {
 			c.related.add(deleteKeyOf(d.Path, d.ContentOffset))
@@ -105,6 +109,7 @@ func checkResult(r warehouse.Result) error {
 	switch {
 	case r.Output == nil || r.Output.Path == "":
 		return fmt.Errorf("rewritten without an output")
+	case r.Packed != nil && r.RowsOut > 0 && r.Packed.FirstRow >= 0 && r.Packed.FirstRow+r.RowsOut <= r.Output.Rows:
 	case r.Output.Rows != r.RowsOut || r.RowsOut == 0:
 		return fmt.Errorf("output has %d rows, its result says %d", r.Output.Rows, r.RowsOut)
 	case r.Output.Path == r.Task.File.Path:

@@ -263,6 +263,7 @@ func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (
 	}
 	out := addedManifests{forSources: want, written: true}
 	rolls := map[int32]*roll{}
+	packed := pathSet{}
 	defer func() {
 		for _, r := range rolls {
 			r.abort()
@@ -280,6 +281,16 @@ func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (
 		if !s.listed {
 			return out, fmt.Errorf("result of task %d: its file's entry was not met", r.Task.Index)
 		}
+		if r.Packed != nil {
+			if packed.has(s.pack) {
+				continue // the pack's entry is there
+			}
+			packed.add(s.pack)
+		}
+		seq, err := c.packEntry(s)
+		if err != nil {
+			return out, err
+		}
 		part := c.parts.get(s.part)
 		w := rolls[part.spec]
 		if w == nil {
@@ -290,7 +301,7 @@ func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (
 		if err != nil {
 			return out, err
 		}
-		if err := w.added(ctx, c.author.sequence(max(s.seq, s.entrySeq)), df); err != nil {
+		if err := w.added(ctx, c.author.sequence(seq), df); err != nil {
 			return out, err
 		}
 		out.stats.addData(r.Output.Rows, r.Output.Size)

@@ -18,6 +18,7 @@ const (
 	reasonPartition = "pruned by partition"
 	reasonIndex     = "pruned by key index"
 	reasonTime      = "outside time range"
+	reasonCompact   = "nothing to compact"
 )
 
 // Plan streams one task a data file of the head of main that may hold a key,
@@ -89,28 +90,23 @@ func (p *planner) run(ctx context.Context, snap *table.Snapshot, plan *warehouse
 	if p.deletes.equalityColumns(p.redefined) {
 		return errEqualityColumn
 	}
-	sum := newSums(p.t.name)
+	out := &emitter{p: p, compact: p.compact, plan: plan, sum: newSums(p.t.name), emit: emit}
 	err = p.eachFile(ctx, manifests, func(f planned) error {
-		sum.add(plan, f)
 		if p.index != nil {
 			p.index.Seen(f.file.Path)
 		}
 		if err := live(f.file.Path); err != nil {
 			return err
 		}
-		if f.reason != "" || f.excluded != "" {
-			return nil
-		}
-		task := warehouse.Task{Target: p.t.name, Index: int(plan.Tasks), File: f.file, SchemaID: p.schemaID}
-		plan.Tasks++
-		plan.TaskRows += f.file.Rows
-		plan.TaskBytes += f.file.Size
-		return emit(task)
+		return out.file(f)
 	})
+	if err == nil {
+		err = out.close()
+	}
 	if err != nil {
 		return err
 	}
-	sum.settle(plan, p.timeRange)
+	out.sum.settle(plan, p.timeRange)
 	return nil
 }
 
@@ -119,6 +115,8 @@ type planned struct {
 	file     warehouse.File
 	reason   string // a reason of warehouse.Skipped, "" = not skipped
 	excluded string // why it is left as it is, "" = it is not
+	fold     bool   // compaction asks whether its deletes are to be folded in
+	pack     string // with which files compaction may put it into one, "" = with none
 }
 
 // sums adds up the files that are no tasks. Excluded files are summed by
@@ -153,7 +151,7 @@ func (s *sums) add(plan *warehouse.Plan, f planned) {
 }
 
 func (s *sums) settle(plan *warehouse.Plan, timed *timeBound) {
-	for _, reason := range []string{reasonPartition, reasonBounds, reasonIndex, reasonTime} {
+	for _, reason := range []string{reasonPartition, reasonBounds, reasonIndex, reasonTime, reasonCompact} {
 		if k := s.skipped[reason]; k != nil {
 			plan.Skipped = append(plan.Skipped, *k)
 		}

@@ -37,12 +37,13 @@ type planner struct {
 	specs          map[int32]*specPruner
 	deletes        *deleteIndex
 	index          KeyIndex
+	compact        *compactor
 	keyPartitioned bool
 	redefined      []int // columns that the action gives new values
 }
 
 func (t *Table) newPlanner(meta table.Metadata, sel warehouse.Selection) (*planner, error) {
-	p := &planner{t: t, meta: meta, schemaID: meta.CurrentSchema().ID, index: t.keyIndex}
+	p := &planner{t: t, meta: meta, schemaID: meta.CurrentSchema().ID, index: t.keyIndex, compact: newCompactor(meta, sel.Compact)}
 	bound, err := t.bind(meta, sel)
 	if err != nil {
 		return nil, err
@@ -151,12 +152,14 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 		FirstRowID:   df.FirstRowID(),
 	}}
 	switch {
+	case len(p.matches) == 0:
+		f.reason = reasonCompact
 	case pruned:
 		f.reason = reasonPartition
 	default:
 		f.reason = p.prune(df, spec)
 	}
-	if f.reason != "" {
+	if f.reason != "" && (p.compact == nil || f.reason == reasonTime) {
 		return f
 	}
 	switch {
@@ -169,6 +172,12 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 	default:
 		deletes := p.deletes.forFile(df, f.file.DataSequence)
 		f.file.Deletes, f.excluded = deletes.files, deletes.bad
+	}
+	switch {
+	case f.reason != "" && f.excluded != "":
+		f.excluded = "" // no key can be in it, and compaction leaves it as it is
+	case p.compact != nil && f.excluded == "":
+		p.compact.look(df, &f)
 	}
 	return f
 }
