@@ -191,6 +191,11 @@ type Compact struct {
 	SmallFiles  Size  `yaml:"small_files" json:"small_files"`   // files below it are packed together; 0 = left
 }
 
+// DefaultCompact are the thresholds of a compaction that is asked for without
+// any: every tombstone is folded in, and files below three quarters of the
+// usual target size are packed.
+func DefaultCompact() *Compact { return &Compact{DeleteFiles: 1, SmallFiles: 384 << 20} }
+
 // Orphans are files under a table's location that nothing references.
 type Orphans struct {
 	Remove bool     `yaml:"remove" json:"remove"`

@@ -68,7 +68,7 @@ func (j *Job) Run(ctx context.Context, o RunOptions) (*Summary, error) {
 		return nil, err
 	}
 	defer unlock()
-	resumed, r, err := j.resumeOwn(ctx, o)
+	resumed, r, err := j.resumeOwn(ctx, o.Compact)
 	if err != nil {
 		return resumed, err
 	}
@@ -78,6 +78,10 @@ func (j *Job) Run(ctx context.Context, o RunOptions) (*Summary, error) {
 	}
 	if _, err := j.SealDue(ctx); err != nil {
 		return nil, err
+	}
+	if resumed != nil && o.Compact {
+		resumed.PurgedDue = due
+		return resumed, nil
 	}
 	if resumed != nil {
 		same, err := r.sameKeys(ctx)
@@ -96,14 +100,15 @@ func (j *Job) Run(ctx context.Context, o RunOptions) (*Summary, error) {
 	return sum, err
 }
 
-// resumeOwn finishes the newest unfinished run of this job.
-func (j *Job) resumeOwn(ctx context.Context, o RunOptions) (*Summary, *Run, error) {
+// resumeOwn finishes the newest unfinished run of this job, of those that erase
+// or of those that compact alone.
+func (j *Job) resumeOwn(ctx context.Context, compact bool) (*Summary, *Run, error) {
 	var last string
 	for st, err := range j.state.Runs(ctx) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("list runs: %w", err)
 		}
-		if st.Job == j.cfg.Name && (st.State == StateRunning || st.State == StateInterrupted) && st.Labels["dry_run"] == "" && st.Run > last {
+		if st.Job == j.cfg.Name && (st.State == StateRunning || st.State == StateInterrupted) && st.Labels[labelDryRun] == "" && (st.Labels[labelCompact] != "") == compact && st.Run > last {
 			last = st.Run
 		}
 	}

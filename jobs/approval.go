@@ -176,7 +176,7 @@ func (r *Run) findApprovals(ctx context.Context) ([]approvalRecord, error) {
 // job asks for. They are journaled: a resumed run stands on the same ones.
 func (r *Run) approve(ctx context.Context) error {
 	c := r.job.cfg.Approval
-	if c == nil || r.opts.DryRun || r.progress.approved != nil {
+	if c == nil || r.opts.DryRun || r.opts.Compact || r.progress.approved != nil {
 		return nil
 	}
 	found, err := r.findApprovals(ctx)

@@ -164,11 +164,15 @@ func (r *Run) commit(ctx context.Context, t *boundTarget) (*warehouse.Committed,
 		Check: func(n warehouse.Totals) error {
 			return r.overShare(t.slot, n.Erased+n.Changed, max(n.Rows, pt.Plan.TotalRows, sum.Rows))
 		},
+		Dangling:   t.sel.Compact != nil,
 		Fence:      r.fence,
 		Attempts:   r.job.cfg.Commit.Attempts,
 		Grace:      r.job.cfg.Grace.Duration(),
 		Properties: map[string]string{"expunge.job": r.job.cfg.Name},
 		Redefined:  t.action.Redefined,
+	}
+	if len(t.sel.Match) == 0 {
+		req.Planned = nil // there is no key that a file which arrived could hold
 	}
 	if req.Grace > 0 {
 		req.ProtectUntil = clock.Now(ctx).Add(req.Grace)

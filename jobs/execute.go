@@ -72,6 +72,9 @@ func (r *Run) prepareKeysets(ctx context.Context) (err error) {
 		}
 		return err
 	}
+	if r.opts.Compact {
+		return r.note(ctx, evKeysets, "", &keysetsRecord{})
+	}
 	sets, reports, err := r.job.loadKeysets(ctx, r.opts.KeysFrom)
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func (r *Run) prepareKeysets(ctx context.Context) (err error) {
 // prepareTargets resolves, locks and plans. A resumed run keeps its plan: the
 // commit looks at what has changed since.
 func (r *Run) prepareTargets(ctx context.Context) (err error) {
-	w := window{r.opts.Since, r.opts.Until}
+	w := r.window()
 	if r.progress.planned != nil {
 		if err := r.rebind(ctx, w); err != nil {
 			return err
@@ -102,6 +105,9 @@ func (r *Run) prepareTargets(ctx context.Context) (err error) {
 	}
 	if r.targets, r.excluded, err = r.job.resolveTargets(ctx, r.sets, w); err != nil {
 		return err
+	}
+	if r.opts.Compact && len(r.targets)+len(r.excluded) == 0 {
+		return fmt.Errorf("the job has no table to compact: %w", ErrUsage)
 	}
 	if err := r.lock(ctx); err != nil {
 		return err

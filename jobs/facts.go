@@ -25,21 +25,22 @@ func (r *Run) targetFacts(m *manifests.Manifest, t *boundTarget, kind manifests.
 		mt.Skipped = append(mt.Skipped, manifests.Skipped{Reason: s.Reason, Files: s.Files, Rows: s.Rows, Bytes: s.Bytes})
 	}
 	for _, b := range plan.Blockers {
-		if t.sel.Refs != "report" || kind != manifests.KindRun {
+		if !r.frozen.Compact && (t.sel.Refs != "report" || kind != manifests.KindRun) {
 			mt.Blockers = append(mt.Blockers, blocker(b))
 		}
 	}
 	r.perMatchFacts(&mt, t)
 	r.statusFacts(&mt, m, t)
-	if c, ok := p.committed[t.slot]; ok {
+	c, committed := p.committed[t.slot]
+	if committed {
 		r.commitFacts(&mt, m, c, t.slot)
 	}
 	if r.job.cfg.Verify.Mode == verifier.ModeSample {
 		m.Verification.Seed = strconv.FormatUint(r.seed(), 10)
 	}
-	if kind == manifests.KindRun {
+	if kind == manifests.KindRun || committed && c.NoChange { // what was not changed has no purge: it stays as it was verified
 		r.verifyFacts(m, t.name, t.slot)
-		if o, ok := p.orphans[t.slot]; ok {
+		if o, ok := p.orphans[t.slot]; ok && kind == manifests.KindRun {
 			r.orphanFacts(m, t.name, &o)
 		}
 	} else {

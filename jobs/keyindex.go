@@ -15,7 +15,7 @@ import (
 // then not read again. nil = no index.
 func (r *Run) openIndex(ctx context.Context, t *boundTarget) (*iceberg.FileIndex, error) {
 	tbl, ok := t.target.(*iceberg.Table)
-	if !ok || !r.job.cfg.KeyIndex {
+	if !ok || !r.job.cfg.KeyIndex || r.opts.Compact {
 		return nil, nil
 	}
 	secret, err := iceberg.KeyIndexSecret(ctx, r.job.stateStore, r.job.statePath("secrets", "key-index"))
@@ -60,6 +60,8 @@ func (r *Run) indexTarget(ctx context.Context, t *boundTarget, c commitRecord, x
 		}
 		path, size := res.Task.File.Path, res.Task.File.Size
 		switch {
+		case res.Packed != nil && res.Packed.FirstRow > 0:
+			continue // its output is that of the pack's first file
 		case res.Status == warehouse.Rewritten && res.Output != nil:
 			path, size = res.Output.Path, res.Output.Size
 		case res.Status != warehouse.Clean:

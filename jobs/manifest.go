@@ -283,7 +283,11 @@ func (r *Run) scopeFacts(m *manifests.Manifest) {
 	}
 	for _, t := range r.targets {
 		pt := r.progress.planned.Targets[t.slot]
-		m.Scope.Included = append(m.Scope.Included, included(t, pt.Plan.Description))
+		inc := included(t, pt.Plan.Description)
+		if r.frozen.Compact {
+			inc.Action = "compact"
+		}
+		m.Scope.Included = append(m.Scope.Included, inc)
 		for _, x := range pt.Plan.Excluded {
 			m.Scope.Excluded = append(m.Scope.Excluded, exclusion(t.name, x))
 		}

@@ -94,6 +94,14 @@ func (r *Run) planTarget(ctx context.Context, t *boundTarget, gen int) (*planTar
 	return pt, nil
 }
 
+// packID is the pack that a task belongs to, -1 = none.
+func packID(t warehouse.Task) int {
+	if t.Pack == nil {
+		return -1
+	}
+	return t.Pack.ID
+}
+
 // sharder cuts a stream of tasks into bounded shards.
 type sharder struct {
 	ctx      context.Context
@@ -103,13 +111,21 @@ type sharder struct {
 	maxFiles int
 	maxBytes int64
 
+	pack   int // of the tasks in cur, -1: none
 	out    *lines
 	cur    planShard
 	shards []planShard
 }
 
 func (s *sharder) add(t warehouse.Task) error {
-	if s.out != nil && (s.cur.Tasks >= s.maxFiles || s.maxBytes > 0 && s.cur.Bytes+t.File.Size > s.maxBytes) {
+	if s.out != nil && s.pack != packID(t) {
+		// A pack is a shard of its own: it is done as a whole.
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	s.pack = packID(t)
+	if s.out != nil && t.Pack == nil && (s.cur.Tasks >= s.maxFiles || s.maxBytes > 0 && s.cur.Bytes+t.File.Size > s.maxBytes) {
 		if err := s.flush(); err != nil {
 			return err
 		}

@@ -180,7 +180,7 @@ func (r *Run) reopen(ctx context.Context) (err error) {
 	if r.sets, err = r.thawKeysets(ctx, r.progress.keysets); err != nil {
 		return err
 	}
-	if err := r.rebind(ctx, window{r.frozen.Since, r.frozen.Until}); err != nil {
+	if err := r.rebind(ctx, r.window()); err != nil {
 		return err
 	}
 	if err := r.lock(ctx); err != nil {

@@ -47,6 +47,7 @@ type frozenJob struct {
 	Since    time.Time      `json:"since,omitzero"`
 	Until    time.Time      `json:"until,omitzero"`
 	KeysFrom []string       `json:"keys_from,omitempty"`
+	Compact  bool           `json:"compact,omitempty"`
 	Started  time.Time      `json:"started"`
 }
 

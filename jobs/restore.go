@@ -60,6 +60,9 @@ func (r *Run) restorable(tables []string) ([]int, error) {
 	var slots []int
 	for _, slot := range r.progress.committedSlots() {
 		name := r.targets[slot].name
+		if r.opts.Compact {
+			return nil, fmt.Errorf("run %s compacted tables and erased no row, so there is none to add back: %w", r.ID(), ErrUsage)
+		}
 		if len(tables) > 0 && !slices.Contains(tables, name) {
 			continue
 		}
@@ -169,6 +172,7 @@ func (r *Run) erasedRows(ctx context.Context, t *boundTarget, res warehouse.Resu
 	if err != nil {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}
+	res.Packed = nil
 	res.Output = &warehouse.Output{Path: path, Size: written.Size, Rows: written.RowsOut, Metrics: metrics}
 	res.RowsOut = written.RowsOut
 	return &res, nil

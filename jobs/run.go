@@ -34,7 +34,8 @@ const (
 	labelPurged   = "purged"   // when the last of its targets was purged, RFC 3339
 	labelReverted = "reverted" // its rows were added back
 	labelDryRun   = "dry_run"
-	labelAudit    = "audit" // a pass of the audit loop, which erases nothing
+	labelAudit    = "audit"   // a pass of the audit loop, which erases nothing
+	labelCompact  = "compact" // it compacts tables and erases nothing
 	// labelJobDigest is the digest of the job file as the run froze it.
 	labelJobDigest = "job_digest"
 )
@@ -44,6 +45,7 @@ type RunOptions struct {
 	Since, Until time.Time
 	KeysFrom     []string
 	DryRun       bool
+	Compact      bool // compaction alone: no keys are loaded and no row is erased
 	// Confirm is asked once the plan stands and before the first write to a target; nil = not asked.
 	Confirm func(ctx context.Context, p *PlanSummary) error
 }
@@ -105,7 +107,7 @@ func (j *Job) newRunNamed(ctx context.Context, prefix string, o RunOptions) (*Ru
 		return nil, err
 	}
 	r.frozen = &frozenJob{Job: j.cfg.Freeze(), Digest: digest,
-		Since: o.Since, Until: o.Until, KeysFrom: o.KeysFrom, Started: now}
+		Since: o.Since, Until: o.Until, KeysFrom: o.KeysFrom, Compact: o.Compact, Started: now}
 	if err := st.WriteJSON(ctx, fileJob, r.frozen); err != nil {
 		return nil, fmt.Errorf("freeze job: %w", err)
 	}
@@ -128,7 +130,7 @@ func (j *Job) openRun(ctx context.Context, id string) (*Run, error) {
 	if err := st.ReadJSON(ctx, fileJob, r.frozen); err != nil {
 		return nil, fmt.Errorf("read frozen job: %w", err)
 	}
-	r.opts = RunOptions{Since: r.frozen.Since, Until: r.frozen.Until, KeysFrom: r.frozen.KeysFrom}
+	r.opts = RunOptions{Since: r.frozen.Since, Until: r.frozen.Until, KeysFrom: r.frozen.KeysFrom, Compact: r.frozen.Compact}
 	if r.journal, err = st.Journal(ctx, journalName); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
@@ -226,6 +228,9 @@ func (r *Run) setStatus(ctx context.Context, st, step string) error {
 		if m, ok := p.manifest(string(manifests.KindAudit)); ok {
 			s.Outcome, s.Ended = m.Outcome, p.last
 		}
+	}
+	if r.frozen.Compact {
+		s.Labels[labelCompact] = "true"
 	}
 	if err := r.st.SetStatus(ctx, s); err != nil {
 		return fmt.Errorf("write status: %w", err)

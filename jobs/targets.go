@@ -25,10 +25,12 @@ type boundTarget struct {
 	action *warehouse.BoundAction
 }
 
-// window is what --since and --until ask for.
-type window struct{ since, until time.Time }
-
-func (w window) open() bool { return w.since.IsZero() && w.until.IsZero() }
+// window is what a run is asked beside its job: the bounds of --since and
+// --until, or compaction alone.
+type window struct {
+	since, until time.Time
+	compact      bool // no keys: tables are compacted and nothing is erased
+}
 
 // resolveTargets finds every table that the job names, in the job's order, and
 // binds its selection. A table that cannot be worked on is listed as excluded;
@@ -39,6 +41,9 @@ func (j *Job) resolveTargets(ctx context.Context, sets map[string]*keyset.Set, w
 	seen := map[string]bool{}
 	for i := range j.cfg.Targets {
 		tc := &j.cfg.Targets[i]
+		if tc.Prefix != "" && w.compact {
+			continue // objects have nothing to compact
+		}
 		if tc.Prefix != "" {
 			t, err := j.bindPrefix(ctx, i, sets, w)
 			if err != nil {
@@ -123,6 +128,7 @@ func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[
 	if err != nil {
 		return nil, nil, fmt.Errorf("table %s: %w", name, err)
 	}
+	sel.Compact = j.compaction(w)
 	t := &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target}
 	t.bound, err = target.Bind(ctx, sel)
 	if err == nil {
@@ -143,6 +149,9 @@ func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[
 
 // selection is a job target as the warehouse sees it.
 func selection(tc *configs.Target, sets map[string]*keyset.Set, w window) (warehouse.Selection, error) {
+	if w.compact {
+		return warehouse.Selection{Action: warehouse.Action{Kind: configs.Delete}, Refs: "report"}, nil
+	}
 	sel := warehouse.Selection{
 		Action:        warehouse.Action{Kind: tc.Action.Kind, Element: tc.Action.Element},
 		Refs:          tc.Refs,

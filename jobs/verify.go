@@ -73,6 +73,10 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	if err != nil {
 		return nil, err
 	}
+	if r.frozen.Compact {
+		r.verifyCompaction(ctx, rec)
+		return rec, nil
+	}
 	// The version that the run committed is what it answers for: rows that came
 	// after it are the next run's, and the audit's.
 	at, err := r.committedMetadata(ctx, t, store, c)
@@ -205,6 +209,7 @@ type survivorSums struct {
 	bad          int64
 	before       bool
 	after        bool
+	hits         bool // a replaced file held a key, as the run saw it
 	why          string
 }
 
@@ -215,6 +220,7 @@ func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecor
 	sums := &survivorSums{}
 	p := pool.New().WithMaxGoroutines(r.job.workers()).WithContext(ctx).WithCancelOnError().WithFirstError()
 	var listErr error
+	var pack []warehouse.Result
 	for res, err := range r.final(ctx, t.slot, c) {
 		if err != nil {
 			listErr = fmt.Errorf("read results: %w", err)
@@ -226,7 +232,18 @@ func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecor
 		if res.Output != nil {
 			written[xxh3.HashString(res.Output.Path)] = true
 		}
+		if res.Packed != nil {
+			if pack = append(pack, res); len(pack) == res.Packed.Files {
+				whole := pack
+				pack = nil
+				p.Go(func(ctx context.Context) error { return sums.comparePack(ctx, store, t, whole) })
+			}
+			continue
+		}
 		p.Go(func(ctx context.Context) error { return sums.compare(ctx, store, t, res) })
+	}
+	if listErr == nil && len(pack) > 0 {
+		listErr = errNoPack
 	}
 	if err := errors.Join(p.Wait(), listErr); err != nil {
 		return nil, err
@@ -240,6 +257,9 @@ func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecor
 		rec.fail(sums.why)
 	}
 	rec.Surfaces = append(rec.Surfaces, s)
+	if !sums.hits && !sums.before && !sums.after {
+		return written, nil // compaction rewrote files that hold no key: there is none to be found
+	}
 	rec.Controls = append(rec.Controls, controlRecord{Files: sums.files, Before: sums.before, After: sums.after})
 	if !sums.before || sums.after {
 		rec.fail("the positive control failed")
@@ -256,10 +276,36 @@ func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boun
 	if err != nil {
 		return fmt.Errorf("compare survivors of task %d: %w", res.Task.Index, err)
 	}
+	s.add(&res, rep, rep.BytesRead)
+	return nil
+}
+
+// comparePack compares the files of a pack with the one that replaces them.
+func (s *survivorSums) comparePack(ctx context.Context, store storage.Store, t *boundTarget, pack []warehouse.Result) error {
+	first := &pack[0]
+	p := verifier.Pack{New: first.Output.Path, Action: t.action, Matches: t.bound, Lineage: first.Task.File.FirstRowID != nil}
+	for i := range pack {
+		p.Olds = append(p.Olds, pack[i].Task.File)
+	}
+	rep, err := verifier.Packed(ctx, store, p)
+	if err != nil {
+		return fmt.Errorf("compare survivors of the pack of task %d: %w", first.Task.Index, err)
+	}
+	bytes := rep.BytesRead
+	for i := range pack {
+		rep.Files[i].Difference = rep.Difference
+		s.add(&pack[i], &rep.Files[i], bytes)
+		bytes = 0
+	}
+	return nil
+}
+
+func (s *survivorSums) add(res *warehouse.Result, rep *verifier.RewriteReport, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.files++
-	s.bytes += rep.BytesRead
+	s.bytes += bytes
+	s.hits = s.hits || slices.ContainsFunc(res.PerMatch, func(n int64) bool { return n > 0 })
 	s.before = s.before || rep.ControlBefore
 	s.after = s.after || rep.ControlAfter
 	switch {
@@ -268,7 +314,6 @@ func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boun
 	case rep.Erased != res.Erased || rep.Changed != res.Changed || rep.AlreadyDeleted != res.AlreadyDeleted || rep.RowsNew != res.RowsOut:
 		s.bad, s.why = s.bad+1, "row counts differ from the run's"
 	}
-	return nil
 }
 
 // replacements are the paths of the files that the run put in the place of others, hashed.
@@ -298,6 +343,9 @@ func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, 
 	}
 	if err := r.step(ctx, StepResidue); err != nil {
 		return rec, err
+	}
+	if r.frozen.Compact {
+		return r.replacedResidue(ctx, t, store)
 	}
 	desc, err := t.target.Describe(ctx)
 	if err != nil {

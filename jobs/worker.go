@@ -2,21 +2,14 @@ package jobs
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 
-	"github.com/RoaringBitmap/roaring/v2/roaring64"
-
 	"github.com/expunge/expunge/internal/pq"
-	"github.com/expunge/expunge/internal/redact"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
-	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/rewriter"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -45,19 +38,20 @@ func (w *Worker) RunShard(ctx context.Context, s Shard) (ShardResult, error) {
 	t := w.targets[s.Slot]
 	sum := ShardResult{Slot: s.Slot, Gen: s.Gen, Index: s.Index}
 	results := func(yield func(warehouse.Result, error) bool) {
-		for task, err := range state.ReadRecords[warehouse.Task](ctx, w.run, shardFile(s.Slot, s.Gen, s.Index)) {
-			if err != nil {
-				yield(warehouse.Result{}, fmt.Errorf("read shard: %w", err))
-				return
+		for tasks, err := range w.units(ctx, s) {
+			var done []warehouse.Result
+			if err == nil {
+				done, err = w.unit(ctx, t, tasks)
 			}
-			res, err := w.file(ctx, t, task)
 			if err != nil {
 				yield(warehouse.Result{}, err)
 				return
 			}
-			sum.count(res)
-			if !yield(res, nil) {
-				return
+			for _, res := range done {
+				sum.count(res)
+				if !yield(res, nil) {
+					return
+				}
 			}
 		}
 	}
@@ -67,6 +61,40 @@ func (w *Worker) RunShard(ctx context.Context, s Shard) (ShardResult, error) {
 	}
 	sum.Ref = ref
 	return sum, nil
+}
+
+// units streams a shard's tasks: single ones, and those of a pack together.
+func (w *Worker) units(ctx context.Context, s Shard) iter.Seq2[[]warehouse.Task, error] {
+	return func(yield func([]warehouse.Task, error) bool) {
+		var pack []warehouse.Task
+		for task, err := range state.ReadRecords[warehouse.Task](ctx, w.run, shardFile(s.Slot, s.Gen, s.Index)) {
+			if err == nil && len(pack) > 0 && (task.Pack == nil || task.Pack.ID != pack[0].Pack.ID) {
+				err = errNoPack
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("read shard: %w", err))
+				return
+			}
+			if pack = append(pack, task); task.Pack != nil && len(pack) < task.Pack.Files {
+				continue
+			}
+			if !yield(pack, nil) {
+				return
+			}
+			pack = nil
+		}
+		if len(pack) > 0 {
+			yield(nil, fmt.Errorf("read shard: %w", errNoPack))
+		}
+	}
+}
+
+func (w *Worker) unit(ctx context.Context, t *boundTarget, tasks []warehouse.Task) ([]warehouse.Result, error) {
+	if len(tasks) > 1 {
+		return w.pack(ctx, t, tasks)
+	}
+	res, err := w.file(ctx, t, tasks[0])
+	return []warehouse.Result{res}, err
 }
 
 // store writes results under the first attempt's name that is free: a run that
@@ -131,22 +159,44 @@ func (w *Worker) file(ctx context.Context, t *boundTarget, task warehouse.Task) 
 		return res, nil
 	}
 	work := fileWork{Worker: w, t: t, task: task, format: format}
-	if err := work.do(ctx, &res); err != nil {
-		if ctx.Err() != nil {
-			return res, context.Cause(ctx)
+	_, err = w.guard(ctx, t, &res, func() error { return work.do(ctx, &res) })
+	return res, err
+}
+
+// guard runs one file's work and turns what is wrong with the file into its
+// result; ok says that nothing was.
+func (w *Worker) guard(ctx context.Context, t *boundTarget, res *warehouse.Result, do func() error) (ok bool, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			// The value of a panic may quote data, so only its class is kept.
+			*res, ok, err = failed(*res, "internal error"), false, nil
 		}
-		class := errorClass(err)
-		w.job.env.Log.WarnContext(ctx, "file left as it was", "target", t.name, "task", task.Index, "class", class, "error", err)
-		if class == "unsupported" {
-			res.Status, res.Reason = warehouse.LeftAlone, "unsupported: "+unsupportedWhat(err)
-			return res, nil
-		}
-		if runLevel(err) {
-			return res, err
-		}
-		return failed(res, class), nil
+	}()
+	if err = do(); err == nil {
+		return true, nil
 	}
-	return res, nil
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	class := errorClass(err)
+	w.job.env.Log.WarnContext(ctx, "file left as it was", "target", t.name, "task", res.Task.Index, "class", class, "error", err)
+	switch {
+	case class == "unsupported":
+		left(res, warehouse.LeftAlone, "unsupported: "+unsupportedWhat(err))
+	case runLevel(err):
+		return false, err
+	case len(t.bound) == 0: // compaction alone: the other files need not wait for this one
+		left(res, warehouse.LeftAlone, class)
+	default:
+		*res = failed(*res, class)
+	}
+	return false, nil
+}
+
+// left makes a file's result say that nothing is done to it.
+func left(res *warehouse.Result, s warehouse.Status, reason string) {
+	res.Status, res.Reason, res.Output, res.Packed = s, reason, nil, nil
+	res.RowsOut, res.Erased, res.Changed, res.AlreadyDeleted = 0, 0, 0, 0
 }
 
 func failed(res warehouse.Result, class string) warehouse.Result {
@@ -202,157 +252,3 @@ func unsupportedWhat(err error) string {
 
 // errRowCount: rows in are not survivors + erased + already deleted (contract rule 2).
 var errRowCount = errors.New("rows in do not equal survivors + erased + already deleted")
-
-// fileWork is one file on its way through scan and rewrite.
-type fileWork struct {
-	*Worker
-	t      *boundTarget
-	task   warehouse.Task
-	format Format
-	src    storage.Object // the data file, while it is worked on
-}
-
-func (f fileWork) do(ctx context.Context, res *warehouse.Result) error {
-	store, err := f.job.targetStore(ctx, f.t.name)
-	if err != nil {
-		return err
-	}
-	src, err := store.Open(ctx, f.task.File.Path)
-	if err != nil {
-		return fmt.Errorf("open data file: %w", err)
-	}
-	defer src.Close()
-	res.Task.File.ETag, res.Task.File.Version = src.Info().ETag, src.Info().Version
-	if n := src.Info().Size; n != f.task.File.Size {
-		return fmt.Errorf("data file has %d bytes and the table lists %d: %w", n, f.task.File.Size, rewriter.ErrCorrupt)
-	}
-	f.src = src
-	scan, err := f.scan(ctx)
-	if err != nil {
-		return fmt.Errorf("scan: %w", err)
-	}
-	res.Method, res.BytesRead, res.PerMatch = scan.Method, scan.BytesRead, scan.PerMatch
-	pending, err := f.pending(ctx, scan)
-	if err != nil {
-		return fmt.Errorf("look for rows that are redacted already: %w", err)
-	}
-	if pending.IsEmpty() {
-		if !scan.Hits.IsEmpty() {
-			res.Method = manifests.MethodScanned
-		}
-		res.Status = warehouse.Clean
-		return nil
-	}
-	if res.Keys, err = keyNumbers(scan.Keys); err != nil {
-		return err
-	}
-	c, err := f.change(ctx, scan, pending)
-	if err != nil {
-		return err
-	}
-	res.Erased = int64(c.erased.GetCardinality())
-	res.Changed = int64(c.changed.GetCardinality())
-	res.AlreadyDeleted = int64(c.alreadyDeleted.GetCardinality())
-	res.RowsOut = res.RowsIn - int64(c.edit.Erase.GetCardinality())
-	res.Status = warehouse.Rewritten
-	if res.RowsOut == 0 {
-		res.Status = warehouse.Dropped
-	}
-	if f.dry || res.Status == warehouse.Dropped {
-		return nil
-	}
-	return f.rewrite(ctx, store, c, res)
-}
-
-// rewrite writes the survivors under a name that follows from run, task and
-// content, so that a second attempt finds the first one's file and adopts it.
-func (f fileWork) rewrite(ctx context.Context, store storage.Store, c *change, res *warehouse.Result) error {
-	id := f.task.File.Path + "\x00" + res.Task.File.ETag + "\x00" + f.keyID + "\x00" + c.id()
-	digest := redact.Digest(f.run.Secret(), id)[:16]
-	path := f.t.target.OutputPath(f.run.ID(), f.task, digest)
-	out, err := f.write(ctx, store, path, f.src, c.edit)
-	if err != nil {
-		return err
-	}
-	if out.RowsIn != res.RowsIn || out.RowsOut != res.RowsOut {
-		return fmt.Errorf("%w: file has %d rows, the table lists %d", errRowCount, out.RowsIn, res.RowsIn)
-	}
-	metrics, err := f.t.target.Metrics(ctx, path)
-	if err != nil {
-		return fmt.Errorf("read metrics of the rewritten file: %w", err)
-	}
-	res.Method, res.Rewriter = "rewritten", out.Engine
-	if out.Fallback != "" {
-		res.Rewriter += " (" + out.Fallback + ")"
-	}
-	res.BytesCopied, res.BytesEncoded = out.BytesCopied, out.BytesReencoded
-	res.Output = &warehouse.Output{Path: path, Size: out.Size, Rows: out.RowsOut, SHA256: hex.EncodeToString(out.SHA256[:]), Metrics: metrics}
-	return nil
-}
-
-// write makes the file durable. Where the name is taken, a former attempt of
-// this run wrote it: the file is computed again and must be the same.
-func (f fileWork) write(ctx context.Context, store storage.Store, path string, src storage.Object, e rewriter.Edit) (*rewriter.Result, error) {
-	opts := rewriter.Options{Workers: 1}
-	dst, err := store.Create(ctx, path, storage.CreateOptions{IfNotExists: true})
-	if err == nil {
-		var out *rewriter.Result
-		if out, err = f.format.Rewrite(ctx, src, dst, e, opts); err != nil {
-			_ = dst.Abort()
-			return nil, fmt.Errorf("rewrite: %w", err)
-		}
-		if err = dst.Close(); err == nil {
-			return out, nil
-		}
-		_ = dst.Abort()
-	}
-	if !errors.Is(err, fs.ErrExist) && !errors.Is(err, storage.ErrUnknownOutcome) {
-		return nil, fmt.Errorf("write rewritten file: %w", err)
-	}
-	return f.adopt(ctx, store, path, src, e, opts)
-}
-
-func (f fileWork) adopt(ctx context.Context, store storage.Store, path string, src storage.Object, e rewriter.Edit, o rewriter.Options) (*rewriter.Result, error) {
-	out, err := f.format.Rewrite(ctx, src, discard{}, e, o)
-	if err != nil {
-		return nil, fmt.Errorf("rewrite: %w", err)
-	}
-	sum, err := objectSHA256(ctx, store, path)
-	if err != nil {
-		return nil, fmt.Errorf("read an earlier attempt: %w", err)
-	}
-	if sum != out.SHA256 {
-		return nil, fmt.Errorf("an earlier attempt wrote another file under the same name: %w", rewriter.ErrCorrupt)
-	}
-	return out, nil
-}
-
-func objectSHA256(ctx context.Context, store storage.Store, path string) (sum [32]byte, err error) {
-	obj, err := store.Open(ctx, path)
-	if err != nil {
-		return sum, err
-	}
-	defer obj.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, io.NewSectionReader(obj, 0, obj.Info().Size), make([]byte, 1<<20)); err != nil {
-		return sum, err
-	}
-	h.Sum(sum[:0])
-	return sum, nil
-}
-
-// bitmapDigest names a set of rows.
-func bitmapDigest(b *roaring64.Bitmap) string {
-	h := sha256.New()
-	if _, err := b.WriteTo(h); err != nil {
-		return ""
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
-}
-
-// discard is a storage.Writer that keeps nothing.
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-func (discard) Close() error                { return nil }
-func (discard) Abort() error                { return nil }

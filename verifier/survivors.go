@@ -191,16 +191,22 @@ func (c *comparison) compare() error {
 // column compares one leaf. Pages that are equal as stored, and hold no row
 // that had to go, are skipped on both sides; all others are decoded.
 func (c *comparison) column(info fileColumn, j int) error {
-	a, err := newSurvivorStream(c.ctx, c.old, info.index, c.gone)
-	if err != nil {
-		return fmt.Errorf("old file: %w", err)
-	}
-	defer a.s.close()
 	b, err := newSurvivorStream(c.ctx, c.new, j, nil)
 	if err != nil {
 		return fmt.Errorf("new file: %w", err)
 	}
 	defer b.s.close()
+	return c.follow(info, b, true)
+}
+
+// follow compares one leaf of the old file with what comes next in the new
+// one. last says that nothing may come after it.
+func (c *comparison) follow(info fileColumn, b *survivorStream, last bool) error {
+	a, err := newSurvivorStream(c.ctx, c.old, info.index, c.gone)
+	if err != nil {
+		return fmt.Errorf("old file: %w", err)
+	}
+	defer a.s.close()
 	pair := pagePair{a: a.s, b: b.s, ofA: -1}
 	for {
 		x, y := a.span(), b.span()
@@ -222,16 +228,23 @@ func (c *comparison) column(info fileColumn, j int) error {
 				continue
 			}
 		}
-		moved := false
-		for _, s := range []*survivorStream{a, b} {
-			if s.span().n > 0 {
+		if x.n == 0 {
+			more, err := a.more()
+			if err != nil {
+				return fmt.Errorf("old file: %w", err)
+			}
+			if more {
 				continue
 			}
-			more, err := s.more()
-			if err != nil {
-				return err
+			if !last {
+				return nil // the next file's rows follow
 			}
-			moved = moved || more
+		}
+		moved := false
+		if b.span().n == 0 {
+			if moved, err = b.more(); err != nil {
+				return fmt.Errorf("new file: %w", err)
+			}
 		}
 		if !moved {
 			if a.span().n != b.span().n {
@@ -460,6 +473,11 @@ func (c *comparison) lineage(oldCols, newCols []fileColumn, id int) error {
 	}
 	fresh := newPairs(c.new.leaf(c.ctx, j))
 	defer fresh.l.close()
+	return c.followLineage(fresh, oldCols, id)
+}
+
+// followLineage compares a lineage column of the old file with what comes next in the new one's.
+func (c *comparison) followLineage(fresh *pairs, oldCols []fileColumn, id int) error {
 	var stored *pairs
 	if i := resolve(oldCols, warehouse.ColumnRef{FieldID: id}); i != absent {
 		stored = newPairs(c.old.leaf(c.ctx, i))

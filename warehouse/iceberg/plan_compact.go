@@ -54,7 +54,7 @@ func newCompactor(meta table.Metadata, c *warehouse.Compaction) *compactor {
 func (c *compactor) look(df icebergo.DataFile, f *planned) {
 	f.fold = len(f.file.Deletes) > 0 && (c.DeleteFiles > 0 || c.DeletedPPM > 0)
 	order := df.SortOrderID()
-	if c.SmallFiles <= 0 || f.file.Size >= min(c.SmallFiles, c.target) || c.sorted || order != nil && *order != 0 {
+	if c.SmallFiles <= 0 || f.file.Size >= min(c.SmallFiles, c.target*3/4) || c.sorted || order != nil && *order != 0 {
 		return
 	}
 	// Rows with inherited ids and rows that have none yet would get each other's.
