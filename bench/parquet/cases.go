@@ -7,6 +7,8 @@ type benchCase struct {
 	Kind  kind
 	Data  data
 	Keys  string // name of a key file
+	// Default: DuckDB runs with its default setting too, not only with its best.
+	Default bool
 	// Column of a scan.
 	Column string
 	// Goals of the case, as ratios; 0 is none.
@@ -30,7 +32,7 @@ type data struct {
 	Codec  string
 	Sorted bool
 	Bloom  bool
-	Large  bool // removed after the case
+	Times  int // row groups of the zstd file so many times over; removed after the case
 }
 
 // goal holds the figures: at most MaxCp times cp's wall, at least so
@@ -66,7 +68,7 @@ func cases() []benchCase {
 	out := []benchCase{
 		{Name: "zstd-0.5", Title: "one row", Kind: kindRewrite, Data: zstdFile, Keys: keysOne, Goal: goal{MaxCp: 2, Wall: 25, CPU: 30}},
 		{Name: "zstd-15", Title: "about 15 % of the pages", Kind: kindRewrite, Data: zstdFile, Keys: keys15, Goal: goal{Wall: 9, CPU: 9}},
-		{Name: "zstd-60", Title: "about 60 % of the pages", Kind: kindRewrite, Data: zstdFile, Keys: keys60, Goal: goal{Wall: 2.5, CPU: 2.5}},
+		{Name: "zstd-60", Title: "about 60 % of the pages", Kind: kindRewrite, Data: zstdFile, Keys: keys60, Default: true, Goal: goal{Wall: 2.5, CPU: 2.5}},
 		{Name: "zstd-100", Title: "every page", Kind: kindRewrite, Data: zstdFile, Keys: keysAll, Goal: goal{CPU: 1.2, Growth: 1}},
 		{Name: "sorted-15", Title: "sorted by key, the same users as 15 %", Kind: kindRewrite, Data: sortedFile, Keys: keys15, Goal: goal{Wall: 9, CPU: 9}},
 		{Name: "sorted-100", Title: "sorted by key, the same users as every page", Kind: kindRewrite, Data: sortedFile, Keys: keysAll, Goal: goal{CPU: 1.2, Growth: 1}},
@@ -82,8 +84,8 @@ func cases() []benchCase {
 		name string
 		rows int
 	}{{"0.1GB", 1_000_000}, {"0.25GB", 2_500_000}, {"0.5GB", 5_000_000}, {"1GB", 10_000_000}, {"2GB", 20_000_000}, {"4GB", 40_000_000}} {
-		d := data{File: "size-" + s.name + ".parquet", Rows: s.rows, Codec: "zstd", Large: s.rows > rows}
-		if s.rows == rows {
+		d := data{File: "size-" + s.name + ".parquet", Rows: s.rows, Codec: "zstd", Times: s.rows / rows}
+		if d.Times == 1 {
 			d = zstdFile
 		}
 		out = append(out, benchCase{Name: "size-" + s.name, Title: s.name, Kind: kindSize, Data: d})

@@ -20,7 +20,7 @@ import (
 
 // The things this program does as a process of its own.
 const (
-	childRows    = "rows"    // SRC KEYS OUT: the rows of the keys, as a bitmap
+	childRows    = "rows"    // SRC KEYS OUT N: the rows of the keys, as a bitmap; the first N of them, 0 = all
 	childRewrite = "rewrite" // SRC ROWS OUT [nocheck|digest]
 	childScan    = "scan"    // SRC KEYS COLUMN ROUNDS
 )
@@ -43,8 +43,8 @@ func child(ctx context.Context, args []string) error {
 	var answer any
 	var err error
 	switch {
-	case len(args) == 4 && args[0] == childRows:
-		answer, err = findRows(ctx, args[1], args[2], args[3])
+	case len(args) == 5 && args[0] == childRows:
+		answer, err = findRows(ctx, args[1], args[2], args[3], args[4])
 	case len(args) >= 4 && args[0] == childRewrite:
 		answer, err = rewrite(ctx, args[1], args[2], args[3], args[4:])
 	case len(args) == 5 && args[0] == childScan:
@@ -77,7 +77,11 @@ func request(set *keyset.Set, column string) (scanner.Request, error) {
 	}, err
 }
 
-func findRows(ctx context.Context, src, keys, out string) (any, error) {
+func findRows(ctx context.Context, src, keys, out, first string) (any, error) {
+	limit, err := strconv.Atoi(first)
+	if err != nil {
+		return nil, err
+	}
 	store := storage.New(nil)
 	obj, err := store.Open(ctx, src)
 	if err != nil {
@@ -96,11 +100,15 @@ func findRows(ctx context.Context, src, keys, out string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := found.Hits.ToBytes()
+	hits := found.Hits
+	if limit > 0 {
+		hits = roaring64.BitmapOf(hits.ToArray()[:limit]...)
+	}
+	b, err := hits.ToBytes()
 	if err != nil {
 		return nil, err
 	}
-	return struct{ Rows uint64 }{found.Hits.GetCardinality()}, os.WriteFile(out, b, 0o644)
+	return struct{ Rows uint64 }{hits.GetCardinality()}, os.WriteFile(out, b, 0o644)
 }
 
 // rewritten is what a rewrite tells.

@@ -73,6 +73,13 @@ func (m *machine) need(d data) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
+	if d.Times > 1 {
+		src, err := m.need(zstdFile)
+		if err == nil {
+			err = repeat(m.ctx, src, path, d.Times)
+		}
+		return path, err
+	}
 	args := []string{filepath.Join(m.scripts, "data.py"), path, "--rows", strconv.Itoa(d.Rows), "--codec", d.Codec}
 	if d.Sorted {
 		args = append(args, "--sorted")

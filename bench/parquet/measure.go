@@ -58,7 +58,7 @@ func (m *machine) rewritePeers(c benchCase, src, keys, rows, out string) []peer 
 			return m.process(nil, m.tool, "file", "erase", src, "-o", out, "--column", "user_id", "--keys", keys, "--workers", strconv.Itoa(workers), "-q")
 		}},
 	}
-	if c.Data.Codec == "zstd" {
+	if c.Default {
 		peers = append(peers, peer{peerDuck, duck("default")})
 	}
 	return append(peers, peer{peerBest, duck("best")})
@@ -104,7 +104,7 @@ func (m *machine) turns(r *result, peers []peer, out string, after func(round in
 
 func (m *machine) measureRewrite(c benchCase, r *result, src, keys string) error {
 	rows, out := m.path("rows.bin"), m.path("out.parquet")
-	if _, err := m.self(nil, childRows, src, keys, rows); err != nil {
+	if _, err := m.self(nil, childRows, src, keys, rows, "0"); err != nil {
 		return err
 	}
 	defer os.Remove(rows)
@@ -113,7 +113,7 @@ func (m *machine) measureRewrite(c benchCase, r *result, src, keys string) error
 		return err
 	}
 	check := func(round int, p peer) error {
-		if round > 0 || p.name == peerCp {
+		if round > 0 || p.name != peerOurs && p.name != peerBest {
 			return nil
 		}
 		if _, err := m.duck(&got, "digest", out); err != nil {
@@ -148,7 +148,7 @@ func (m *machine) source(r *result, src string) error {
 // measureCost runs the rewriter with and without something.
 func (m *machine) measureCost(c benchCase, r *result, src, keys string) error {
 	rows, out := m.path("rows.bin"), m.path("out.parquet")
-	if _, err := m.self(nil, childRows, src, keys, rows); err != nil {
+	if _, err := m.self(nil, childRows, src, keys, rows, "0"); err != nil {
 		return err
 	}
 	defer os.Remove(rows)
@@ -207,23 +207,24 @@ func (m *machine) measureSize(c benchCase) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Data.Large {
+	if c.Data.Times > 1 {
 		defer os.Remove(src)
+	}
+	of := c.Data.Rows / max(1, c.Data.Times)
+	keys, err := m.keys(fmt.Sprintf("n%d", max(1, of/700_000)), of)
+	if err != nil {
+		return nil, err
 	}
 	r := &result{Case: c.Name, Title: c.Title, Kind: c.Kind}
 	out := m.path("out.parquet")
 	peers := []peer{{peerCp, func(any) (used, error) { return m.copyFile(src, out) }}}
-	for _, k := range []struct{ peer, keys string }{{peerOne, keysOne}, {peerShare, fmt.Sprintf("n%d", max(1, c.Data.Rows/700_000))}} {
-		keys, err := m.keys(k.keys, c.Data.Rows)
-		if err != nil {
-			return nil, err
-		}
-		rows := m.path("rows-" + k.keys + ".bin")
-		if _, err := m.self(nil, childRows, src, keys, rows); err != nil {
+	for _, p := range []struct{ name, limit string }{{peerOne, "1"}, {peerShare, "0"}} {
+		rows := m.path("rows-" + p.limit + ".bin")
+		if _, err := m.self(nil, childRows, src, keys, rows, p.limit); err != nil {
 			return nil, err
 		}
 		defer os.Remove(rows)
-		peers = append(peers, peer{k.peer, func(any) (used, error) { return m.self(&r.Rewritten, childRewrite, src, rows, out) }})
+		peers = append(peers, peer{p.name, func(any) (used, error) { return m.self(&r.Rewritten, childRewrite, src, rows, out) }})
 	}
 	if err := warm(src); err != nil {
 		return nil, err

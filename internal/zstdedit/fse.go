@@ -15,7 +15,7 @@ const (
 const (
 	minMatch  = 3
 	maxLog    = 9
-	maxSymbol = 53
+	maxSymbol = 64 // 53, rounded up: an index that is masked needs no check
 )
 
 // base and extra say what a symbol means (RFC 8878, 3.1.1.3.2.1.1): a base
@@ -283,10 +283,14 @@ func (t *table) spread(kind int) {
 
 // encoder builds the coding side.
 func (t *table) encoder() {
-	if t.coded || t.mode == modeRLE {
+	if t.coded {
 		return
 	}
 	t.coded = true
+	if t.mode == modeRLE {
+		t.state[0], t.change[t.order[0]] = 0, change{} // no bits, and no other state
+		return
+	}
 	size := 1 << t.log
 	var at [maxSymbol + 1]int
 	sum := 0
@@ -310,9 +314,6 @@ func (t *table) encoder() {
 
 // start is the first state, which yields the symbol without a bit.
 func (t *table) start(symbol uint8) uint32 {
-	if t.log == 0 {
-		return 0
-	}
 	c := t.change[symbol]
 	n := (c.bits + 1<<15) >> 16
 	return uint32(t.state[int32((n<<16-c.bits)>>n)+c.find])

@@ -296,52 +296,54 @@ func (e *Editor) encode(b []byte) []byte {
 		b = append(make([]byte, 0, 2*need), b...)
 	}
 	out := b[:need]
+	// Locals, and no closures over them: they stay in registers.
 	var acc uint64
-	var have uint
-	put := func(v uint64, n uint) { acc |= v << have; have += n }
-	flush := func() {
+	var have uint32
+	last := len(e.codes) - 1
+	c := &e.codes[last]
+	ms, os, ls := mt.start(c.match), ot.start(c.offset), lt.start(c.lits)
+	for i := last; ; i-- {
+		c, s := &e.codes[i], &e.edited[i]
+		if i < last {
+			ch := ot.change[c.offset&63]
+			n := (os + ch.bits) >> 16
+			acc |= uint64(os&(1<<n-1)) << have
+			have += n
+			os = uint32(ot.state[int32(os>>n)+ch.find])
+			ch = mt.change[c.match&63]
+			n = (ms + ch.bits) >> 16
+			acc |= uint64(ms&(1<<n-1)) << have
+			have += n
+			ms = uint32(mt.state[int32(ms>>n)+ch.find])
+			ch = lt.change[c.lits&63]
+			n = (ls + ch.bits) >> 16
+			acc |= uint64(ls&(1<<n-1)) << have
+			have += n
+			ls = uint32(lt.state[int32(ls>>n)+ch.find])
+		}
+		acc |= uint64(s.lits-base[ofLits][c.lits&63]) << have
+		have += extra[ofLits][c.lits&63]
 		binary.LittleEndian.PutUint64(out[at:], acc)
 		at += int(have >> 3)
 		acc >>= have &^ 7
 		have &= 7
-	}
-	extras := func(i int, c *codes) {
-		s := &e.edited[i]
-		put(uint64(s.lits-base[ofLits][c.lits]), uint(extra[ofLits][c.lits]))
-		put(uint64(s.match-base[ofMatch][c.match]), uint(extra[ofMatch][c.match]))
-		flush()
-		put(uint64(c.value)&(1<<c.offset-1), uint(c.offset))
-	}
-	last := len(e.codes) - 1
-	c := &e.codes[last]
-	ms, os, ls := mt.start(c.match), ot.start(c.offset), lt.start(c.lits)
-	extras(last, c)
-	flush()
-	turn := func(t *table, state uint32, symbol uint8) uint32 {
-		if t.log == 0 {
-			return 0
+		acc |= uint64(s.match-base[ofMatch][c.match&63]) << have
+		have += extra[ofMatch][c.match&63]
+		acc |= uint64(c.value&(1<<(c.offset&31)-1)) << have
+		have += uint32(c.offset)
+		binary.LittleEndian.PutUint64(out[at:], acc)
+		at += int(have >> 3)
+		acc >>= have &^ 7
+		have &= 7
+		if i == 0 {
+			break
 		}
-		ch := &t.change[symbol]
-		n := (state + ch.bits) >> 16
-		put(uint64(state)&(1<<n-1), uint(n))
-		return uint32(t.state[int32(state>>n)+ch.find])
 	}
-	for i := last - 1; i >= 0; i-- {
-		c := &e.codes[i]
-		os = turn(ot, os, c.offset)
-		ms = turn(mt, ms, c.match)
-		ls = turn(lt, ls, c.lits)
-		flush()
-		extras(i, c)
-		flush()
+	for _, x := range [3]struct{ state, log uint32 }{{ms, uint32(mt.log)}, {os, uint32(ot.log)}, {ls, uint32(lt.log)}} {
+		acc |= uint64(x.state&(1<<x.log-1)) << have
+		have += x.log
 	}
-	put(uint64(ms)&(1<<mt.log-1), uint(mt.log))
-	put(uint64(os)&(1<<ot.log-1), uint(ot.log))
-	put(uint64(ls)&(1<<lt.log-1), uint(lt.log))
-	put(1, 1)
-	flush()
-	if have > 0 {
-		at++
-	}
-	return out[:at]
+	acc |= 1 << have
+	binary.LittleEndian.PutUint64(out[at:], acc)
+	return out[:at+int(have>>3)+1]
 }

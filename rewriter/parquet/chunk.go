@@ -212,7 +212,7 @@ func (c *chunkJob) planDictionary() error {
 	if err := c.scanDictionaryPages(untouched); err != nil {
 		return err
 	}
-	header, body, uncompressed, err := c.dict.rebuilt(c.codec)
+	header, body, uncompressed, err := c.dict.rebuilt(c)
 	if err != nil {
 		return err
 	}

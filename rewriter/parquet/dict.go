@@ -3,6 +3,7 @@ package parquet
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/thriftpatch"
+	"github.com/expunge/expunge/internal/zstdedit"
 )
 
 // dictionary is a chunk's dictionary page, and what the edit does to it. An
@@ -152,7 +154,7 @@ func (d *dictionary) neutral() []byte {
 }
 
 // rebuilt returns the bytes of the new dictionary page, nil when the old page stays.
-func (d *dictionary) rebuilt(c codec) (header, body []byte, uncompressed int, err error) {
+func (d *dictionary) rebuilt(c *chunkJob) (header, body []byte, uncompressed int, err error) {
 	values, changed := d.wiped()
 	if !changed {
 		return nil, nil, 0, nil
@@ -164,10 +166,18 @@ func (d *dictionary) rebuilt(c codec) (header, body []byte, uncompressed int, er
 		}
 		plain = append(plain, v...)
 	}
-	if body, err = c.compress(nil, plain); err != nil {
-		return nil, nil, 0, err
+	if body = d.splice(c, values, plain); body == nil {
+		if body, err = c.codec.compress(nil, plain); err != nil {
+			return nil, nil, 0, err
+		}
+		body = slices.Clone(body)
 	}
-	body = slices.Clone(body)
+	if c.check {
+		again, err := pq.Decompress(c.codec.kind, nil, body, len(plain))
+		if err != nil || !bytes.Equal(again, plain) {
+			return nil, nil, 0, fmt.Errorf("%s: rewritten dictionary: %w", c.src.Where(), ErrCheck)
+		}
+	}
 	h, _, err := thriftpatch.Parse(d.page.RawHeader)
 	if err != nil {
 		return nil, nil, 0, err
@@ -188,3 +198,43 @@ func (d *dictionary) rebuilt(c codec) (header, body []byte, uncompressed int, er
 	}
 	return h.Append(nil), body, len(plain), nil
 }
+
+// splice edits the compressed dictionary page: entries that are overwritten are
+// new bytes in it. It returns nil where compressing anew is better.
+func (d *dictionary) splice(c *chunkJob, values [][]byte, plain []byte) []byte {
+	if c.codec.kind != format.Zstd || c.recompress || len(values) > d.view.n {
+		return nil
+	}
+	prefix := 0
+	if d.entries.Type == format.ByteArray {
+		prefix = 4
+	}
+	var ops []zstdedit.Op
+	from, at := 0, 0
+	for i, v := range values {
+		old := prefix + d.view.size(i)
+		size := prefix + len(v)
+		switch last := len(ops) - 1; {
+		case d.dead(i):
+			ops = append(ops, zstdedit.Op{From: -1, Size: size, At: at})
+		case last >= 0 && ops[last].From >= 0:
+			ops[last].To, ops[last].Size = from+old, ops[last].Size+size
+		default:
+			ops = append(ops, zstdedit.Op{From: from, To: from + old, Size: size, At: at})
+		}
+		from, at = from+old, at+size
+	}
+	if len(ops)*sparseCut > len(plain) {
+		return nil
+	}
+	e, _ := editors.Get().(*zstdedit.Editor)
+	if e == nil {
+		e = new(zstdedit.Editor)
+	}
+	defer editors.Put(e)
+	out, _ := e.Splice(nil, d.page.Body, ops, plain)
+	return out
+}
+
+// editors are for dictionaries, which planners rewrite; workers have their own.
+var editors sync.Pool
