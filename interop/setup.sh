@@ -15,6 +15,8 @@ need() { # need COMMAND PACKAGE: Debian's package where the command is missing
 need python3 python3
 need java openjdk-17-jre-headless
 need mvn maven
+need chromium chromium
+need chromedriver chromium-driver
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 
 stamp=$cache/interop/requirements.$(sha256sum interop/requirements.txt | cut -c1-16)

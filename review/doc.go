@@ -6,7 +6,9 @@
 // It only reads, and of the bucket only what holds no key: manifests/ with
 // their evidence, log/, status/ and leases/. Every other path, the runs' sealed
 // files, secrets and signing keys among them, is refused below everything else
-// (see readable), so that no handler can serve one by mistake.
+// (see readable), so that no handler can serve one by mistake. What became of
+// each request stands in sealed files; whoever starts the server may give it a
+// function that says that without a key (Config.Requests).
 //
 // Without a token it listens on the loopback interface alone; with one, every
 // request but /healthz has to present it. Requests for a host name that the

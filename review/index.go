@@ -23,7 +23,8 @@ const (
 	patience   = 800 * time.Millisecond // how long a request waits for a newer view; the first one waits longer
 	readers    = 16                     // objects read at a time
 	publishing = 500 * time.Millisecond // how often a long first reading shows what it has
-	idleFactor = 10                     // a refresh that took long is not repeated before that many times its length
+	idleFactor = 10                     // a refresh that took long is not repeated before that many times its length,
+	idleMax    = 30 * time.Second       // or this
 )
 
 // index keeps a small summary of every run and manifest. Manifests never
@@ -99,7 +100,7 @@ func (x *index) refresh(ctx context.Context, done chan struct{}) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	now := clock.Now(ctx)
-	x.notUntil = now.Add(idleFactor * now.Sub(began))
+	x.notUntil = now.Add(min(idleMax, idleFactor*now.Sub(began)))
 	x.running = nil
 	close(done)
 }

@@ -18,7 +18,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	refused  *prometheus.CounterVec
 
-	up, runs, lastStart, lastEnd, lastOutcome, rows, removed, overdue, residue, residueOverdue, nextDeadline, active, progress, unread, damaged, logSize, logOK *prometheus.Desc
+	up, runs, lastStart, lastEnd, lastOutcome, rows, removed, overdue, residue, residueOverdue, nextDeadline, active, progress, unread, damaged, logSize, logOK, requests, requestsMissed, requestNext *prometheus.Desc
 }
 
 func newMetrics(s *Server) *metrics {
@@ -45,6 +45,9 @@ func newMetrics(s *Server) *metrics {
 		logSize:        d("log_entries", "Entries of the log, by its checkpoint."),
 		logOK:          d("log_verified", "1 when the log verified at the last reading, 0 when it did not; absent when nothing was checked."),
 	}
+	m.requests = d("requests", "Erasure requests by status; absent when the server cannot read requests.", "status")
+	m.requestsMissed = d("requests_deadline_missed", "Open requests past their deadline, or whose last copies go after it.")
+	m.requestNext = d("next_request_deadline_timestamp_seconds", "Earliest deadline of an open request.")
 	m.registry.MustRegister(m, m.refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -52,7 +55,7 @@ func newMetrics(s *Server) *metrics {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{m.up, m.runs, m.lastStart, m.lastEnd, m.lastOutcome, m.rows, m.removed, m.overdue, m.nextDeadline, m.residue,
-		m.residueOverdue, m.active, m.progress, m.unread, m.damaged, m.logSize, m.logOK} {
+		m.residueOverdue, m.active, m.progress, m.unread, m.damaged, m.logSize, m.logOK, m.requests, m.requestsMissed, m.requestNext} {
 		ch <- d
 	}
 }
@@ -101,6 +104,20 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 		if s.total > 0 {
 			gauge(m.progress, float64(s.done)/float64(s.total), job)
+		}
+	}
+	if book := m.s.book.state(ctx, v); !book.At.IsZero() {
+		by := map[string]int{}
+		for _, q := range book.List {
+			by[q.Status]++
+		}
+		for status, n := range by {
+			gauge(m.requests, float64(n), status)
+		}
+		missed, _, next := requestCounts(book.List, clock.Now(ctx))
+		gauge(m.requestsMissed, float64(missed))
+		if !next.IsZero() {
+			gauge(m.requestNext, seconds(next))
 		}
 	}
 	log := m.s.logs.state(ctx)

@@ -72,6 +72,8 @@ type overviewData struct {
 	Rows      int64
 	Erasures  int
 	Log       logState
+	Requests  requestState
+	Near      []requestView
 }
 
 func (s *Server) overview(w http.ResponseWriter, r *http.Request) error {
@@ -97,32 +99,45 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) error {
 			d.Deadlines = append(d.Deadlines, newDeadline(x, now))
 		}
 	}
+	d.Requests = s.book.state(r.Context(), v)
+	for _, q := range d.Requests.List {
+		if len(d.Near) < shortList && q.open() {
+			d.Near = append(d.Near, newRequestView(q, now))
+		}
+	}
 	d.Residue = v.Residue[:min(shortList, len(v.Residue))]
-	d.Notices = notices(v, now, d.Log, d.Active)
+	d.Notices = notices(v, now, d)
 	return s.show(w, r, "overview", "Overview", v, d)
 }
 
 // notices are what needs attention, the worst first.
-func notices(v *view, now time.Time, log logState, active []liveRun) []notice {
+func notices(v *view, now time.Time, o overviewData) []notice {
+	log, active := o.Log, o.Active
 	var bad, wait []notice
 	if log.Broken {
 		bad = append(bad, notice{"bad", "The log does not verify: " + log.Problem, "/log"})
 	}
 	missed, near := 0, 0
-	for _, x := range v.Deadlines {
-		switch d := newDeadline(x, now); {
-		case !d.Open:
-		case d.Passed:
-			missed++
-		case d.Near:
-			near++
+	one, many, link := "run is", "runs are", "/deadlines"
+	if o.Requests.At.IsZero() {
+		for _, x := range v.Deadlines {
+			switch d := newDeadline(x, now); {
+			case !d.Open:
+			case d.Passed:
+				missed++
+			case d.Near:
+				near++
+			}
 		}
+	} else {
+		missed, near, _ = requestCounts(o.Requests.List, now)
+		one, many, link = "request is", "requests are", "/requests"
 	}
 	if missed > 0 {
-		bad = append(bad, notice{"bad", count(missed, "run is", "runs are") + " past the deadline and not complete", "/deadlines"})
+		bad = append(bad, notice{"bad", count(missed, one, many) + " past the deadline and not complete", link})
 	}
 	if near > 0 {
-		wait = append(wait, notice{"wait", fmt.Sprintf("%s within %d days of the deadline and not complete", count(near, "run is", "runs are"), nearDays), "/deadlines"})
+		wait = append(wait, notice{"wait", fmt.Sprintf("%s within %d days of the deadline and not complete", count(near, one, many), nearDays), link})
 	}
 	overdue := 0
 	for _, x := range v.Residue {

@@ -315,6 +315,60 @@ func TestNewManifestsAppear(t *testing.T) {
 	s.must("/", "Runs 7", "1 object of the state bucket cannot be read")
 }
 
+// TestRequestsStandAgainstTheirDeadlines: open ones first, the late ones named.
+func TestRequestsStandAgainstTheirDeadlines(t *testing.T) {
+	yes, no := true, false
+	d := func(days int) time.Time { return now.AddDate(0, 0, days) }
+	list := []Request{
+		{ID: "T-done", Status: "erased", Received: d(-40), Deadline: d(-10), Done: d(-12), Met: &yes, Keys: 1, Found: 1, Targets: []string{"lake.a"}},
+		{ID: "T-late", Status: "erased", Received: d(-50), Deadline: d(-20), Done: d(-12), Met: &no},
+		{ID: "T-far", Status: "pending", Received: d(-2), Deadline: d(28), Until: d(5)},
+		{ID: "T-near", Status: "pending", Received: d(-25), Deadline: d(5), Until: d(4)},
+		{ID: "T-missed", Status: "not covered", Received: d(-35), Deadline: d(-5), Met: &no, Missed: []string{"lake.b"}},
+		{ID: "T-held", Status: "held", Received: d(-35), Deadline: d(-5)},
+		{ID: "T-open", Status: "running"},
+	}
+	var fail error
+	s := newSite(t, reviewtest.Options{Runs: 1}, func(c *Config) {
+		c.Requests = func(context.Context) ([]Request, int, error) { return list, 2, fail }
+	})
+	await := func() {
+		for range 200 {
+			s.get("/requests")
+			s.server.book.mu.Lock()
+			running := s.server.book.running
+			s.server.book.mu.Unlock()
+			if !running {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	await()
+	body := text(s.must("/requests", "7 requests, 4 of them open", "2 runs are sealed", "not covered: lake.b", "5 days ago", "in 5 days", "done late"))
+	at := -1
+	for _, id := range []string{"T-missed", "T-near", "T-far", "T-open", "T-late", "T-done", "T-held"} {
+		i := strings.Index(body, id)
+		if i <= at {
+			t.Errorf("%s is out of its place", id)
+		}
+		at = i
+	}
+	s.must("/", "1 request is past the deadline", "1 request is within 14 days", "T-near")
+	metrics := s.must("/metrics")
+	for _, want := range []string{`expunge_requests{status="pending"} 2`, "expunge_requests_deadline_missed 1"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	fail = fmt.Errorf("secret-4711")
+	s.server.book.next, s.server.book.from = time.Time{}, time.Time{}
+	await()
+	if body := s.must("/requests", "could not be read"); strings.Contains(body, "4711") {
+		t.Error("an error of the store is shown")
+	}
+}
+
 // TestWithoutTrustNothingLooksVerified.
 func TestWithoutTrustNothingLooksVerified(t *testing.T) {
 	s := newSite(t, reviewtest.Options{Runs: 1, Files: 9, Logged: 1}, func(c *Config) { c.Trust = nil })

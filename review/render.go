@@ -61,7 +61,7 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request) error {
 }
 
 var pages = template.Must(template.New("pages").Funcs(template.FuncMap{
-	"count": func(n int64, one, many string) string { return count(int(n), one, many) }, "number": func(n any) string { return grouped(fmt.Sprint(n)) }, "size": size, "percent": percent, "stamp": stamp, "day": dayOf, "tone": tone, "sign": sign, "words": words, "result": resultWords,
+	"count": func(n int64, one, many string) string { return count(int(n), one, many) }, "number": func(n any) string { return grouped(fmt.Sprint(n)) }, "size": size, "percent": percent, "stamp": stamp, "day": dayOf, "tone": tone, "requesttone": requestTone, "sign": sign, "words": words, "result": resultWords,
 	"kind": kindWords, "status": statusWords, "path": url.PathEscape, "plus": func(a, b int) int { return a + b }, "join": strings.Join, "meaning": manifests.SurfaceMeaning,
 	"navitem": func(p page, name, link, text string) navItem { return navItem{link, text, p.Nav == name} },
 	"deref":   func(b *bool) bool { return b != nil && *b },
@@ -92,6 +92,7 @@ type page struct {
 	Title, Nav    string
 	Style, Script string
 	Icon          string
+	Requests      bool // the server can read requests
 	Version       string
 	Now           time.Time
 	View          *view
@@ -100,7 +101,7 @@ type page struct {
 
 // show renders a page into memory first, so that an error is never half a page.
 func (s *Server) show(w http.ResponseWriter, r *http.Request, name, title string, v *view, data any) error {
-	p := page{Title: title, Nav: name, Style: styleName, Script: scriptName, Icon: iconName, Version: s.cfg.Version, Now: clock.Now(r.Context()), View: v, Data: data}
+	p := page{Title: title, Nav: name, Style: styleName, Script: scriptName, Icon: iconName, Requests: s.cfg.Requests != nil, Version: s.cfg.Version, Now: clock.Now(r.Context()), View: v, Data: data}
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, p); err != nil {
 		return fmt.Errorf("render %s: %w", name, err)
@@ -136,7 +137,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.cfg.Log.WarnContext(r.Context(), "page not served", "error", err)
 	}
 	var b bytes.Buffer
-	p := page{Title: http.StatusText(code), Nav: "problem", Style: styleName, Script: scriptName, Icon: iconName, Version: s.cfg.Version, Now: clock.Now(r.Context()), Data: text}
+	p := page{Title: http.StatusText(code), Nav: "problem", Style: styleName, Script: scriptName, Icon: iconName, Requests: s.cfg.Requests != nil, Version: s.cfg.Version, Now: clock.Now(r.Context()), Data: text}
 	if err := pages.ExecuteTemplate(&b, "problem", p); err != nil {
 		http.Error(w, text, code)
 		return

@@ -24,11 +24,13 @@ type Config struct {
 	Store storage.Store
 	Root  string // of the state bucket
 	// Trust is whom a run's manifests are checked against; nil = nothing is checked, and pages say so.
-	Trust   func(ctx context.Context, run string) (*manifests.Trust, error)
-	Token   string   // at least MinToken characters; "" = loopback only
-	Hosts   []string // host names by which the server may be asked for, besides the loopback's
-	Version string
-	Log     *slog.Logger
+	Trust func(ctx context.Context, run string) (*manifests.Trust, error)
+	// Requests says what became of each request, and how many runs could not be asked; nil = the page has none.
+	Requests func(ctx context.Context) (list []Request, unread int, err error)
+	Token    string   // at least MinToken characters; "" = loopback only
+	Hosts    []string // host names by which the server may be asked for, besides the loopback's
+	Version  string
+	Log      *slog.Logger
 }
 
 // MinToken is the shortest token that is accepted.
@@ -49,6 +51,7 @@ type Server struct {
 	root    string
 	index   *index
 	logs    *logHealth
+	book    *requestBook
 	full    chan struct{} // one complete check of a sidecar at a time
 	metrics *metrics
 	mux     *http.ServeMux
@@ -70,6 +73,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.index = newIndex(st, s.store, s.root)
 	s.logs = &logHealth{s: s}
+	s.book = &requestBook{s: s}
 	s.metrics = newMetrics(s)
 	s.mux = s.routes()
 	return s, nil
@@ -91,6 +95,7 @@ func (s *Server) routes() *http.ServeMux {
 	page("/manifests/{id}/files", s.files)
 	page("/manifests/{id}/files/{n}", s.file)
 	page("/manifests/{id}/download/{name}", s.download)
+	page("/requests", s.requests)
 	page("/deadlines", s.deadlines)
 	page("/residue", s.residue)
 	page("/targets", s.targets)

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/expunge/expunge/cmd/expunge/cli"
+	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/jobs"
 	"github.com/expunge/expunge/manifests"
@@ -32,7 +33,11 @@ func serve(ctx context.Context, e cli.Env, r cli.ServeRequest) (*cli.ServeRespon
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		r.Hosts = append(r.Hosts, ip.String())
 	}
-	s, err := review.New(review.Config{Store: storage.WithRetry(storage.New(props), storage.DefaultRetry), Root: r.State.Location,
+	var requests func(context.Context) ([]review.Request, int, error)
+	if r.Requests {
+		requests = func(ctx context.Context) ([]review.Request, int, error) { return requestsForPages(ctx, r.State) }
+	}
+	s, err := review.New(review.Config{Requests: requests, Store: storage.WithRetry(storage.New(props), storage.DefaultRetry), Root: r.State.Location,
 		Trust: trust, Token: r.Token, Hosts: r.Hosts, Version: version().Version, Log: slog.Default()})
 	if err != nil {
 		return nil, err
@@ -54,6 +59,21 @@ func serve(ctx context.Context, e cli.Env, r cli.ServeRequest) (*cli.ServeRespon
 	resp := &cli.ServeResponse{Address: scheme + "://" + l.Addr().String() + "/"}
 	e.Reporter.Report(cli.Event{Type: "note", Message: "serving " + resp.Address})
 	return resp, s.Serve(ctx, l)
+}
+
+// requestsForPages opens the runs, as expunge requests does.
+func requestsForPages(ctx context.Context, where cli.State) ([]review.Request, int, error) {
+	s, err := openState(ctx, where)
+	if err != nil {
+		return nil, 0, err
+	}
+	list, unread, err := jobs.Requests(ctx, s, clock.Now(ctx), jobs.RequestsOptions{})
+	out := make([]review.Request, len(list))
+	for i, q := range list {
+		out[i] = review.Request{ID: q.ID, Status: q.Status, Received: q.Received, Deadline: q.Deadline, Until: q.Until, Done: q.Done, Met: q.Met,
+			Keys: q.Keys, Held: q.Held, Found: q.Found, Targets: q.Targets, Missed: q.Missed, Runs: q.Runs}
+	}
+	return out, unread, err
 }
 
 // trustForPages says against whom pages check a run's manifests.

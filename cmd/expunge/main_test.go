@@ -94,6 +94,7 @@ func TestTheDemoEndsErasedAndItsEvidenceIsValid(t *testing.T) {
 		{"verify", job, "--mode", "full"},
 		{"manifest", "verify", "last", "--job", job},
 		{"manifest", "show", "last", "--job", job},
+		{"manifest", "report", "last", "--job", job, "-o", filepath.Join(dir, "report.html")},
 		{"status", "last", "--job", job},
 		{"runs", "--job", job},
 		{"check", job},
@@ -108,6 +109,7 @@ func TestTheDemoEndsErasedAndItsEvidenceIsValid(t *testing.T) {
 	if b, err := os.ReadFile(sum["report"].(string)); err != nil || len(b) == 0 {
 		t.Errorf("report: %d bytes, %v", len(b), err)
 	}
+	noKeyOnAnyPage(t, dir)
 }
 
 func TestDryRunsAndPlansWriteNothingToTheTables(t *testing.T) {

@@ -447,6 +447,7 @@ type ServeRequest struct {
 	TLSCert, TLSKey string       // files; both or none
 	Trust           string
 	PublicKeys      []string
+	Requests        bool // show requests, for which sealed files of runs are opened
 }
 
 // ServeResponse is what was served, once it ended.

@@ -23,7 +23,9 @@ func (a *app) serve() *cobra.Command {
 		Long: `Serves web pages over a state bucket until stopped: outcomes by day, the progress of
 a running job, deadlines, what is still stored, targets, every manifest down to a
 single file, the log's health, downloads of reports and evidence, and Prometheus
-metrics under /metrics. It only reads, and of the bucket only what holds no key.
+metrics under /metrics. It only reads, and serves only what holds no key. What became
+of each request stands in sealed files; --requests=false leaves it out, and then the
+process needs no access to secrets/ and runs/.
 
 It listens on this machine alone, at http://127.0.0.1:8411/. Any other address needs
 a token of at least 20 characters, from --token-file or $EXPUNGE_SERVE_TOKEN: browsers
@@ -70,6 +72,7 @@ since, not who signed.`,
 	f.StringVar(&req.Listen, "listen", "127.0.0.1:8411", "address and port; port 0 takes a free one")
 	f.StringVar(&tokenFile, "token-file", "", "file with the token (default: $"+tokenVar+")")
 	f.StringSliceVar(&req.Hosts, "host", nil, "name by which browsers may ask for the server; may be repeated")
+	f.BoolVar(&req.Requests, "requests", true, "show what became of each request; needs to read runs/ and secrets/")
 	f.StringVar(&req.TLSCert, "tls-cert", "", "certificate chain (PEM)")
 	f.StringVar(&req.TLSKey, "tls-key", "", "its private key (PEM)")
 	f.StringSliceVar(&req.PublicKeys, "key", nil, "public key file to trust; may be repeated")
