@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/review/reviewtest"
 )
 
@@ -366,6 +368,42 @@ func TestRequestsStandAgainstTheirDeadlines(t *testing.T) {
 	await()
 	if body := s.must("/requests", "could not be read"); strings.Contains(body, "4711") {
 		t.Error("an error of the store is shown")
+	}
+}
+
+// TestCertificatesComeFromTheirFolderOnly, and nothing else of that folder is served.
+func TestCertificatesComeFromTheirFolderOnly(t *testing.T) {
+	key, err := manifests.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := fstest.MapFS{"other.txt": {Data: []byte("secret-4711")}, "private.pem": {Data: []byte("secret-4711")}, "sub/x.jsonl": {Data: []byte("secret-4711")}}
+	s := newSite(t, reviewtest.Options{Runs: 1, Logged: 1}, func(c *Config) { c.Certificates = dir })
+	env, err := storage.ReadAll(t.Context(), s.store, root+"/manifests/"+s.bucket.Newest+"-run"+envelopeSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := manifests.Certify(env, nil, "users", manifests.KeyProof{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := manifests.SignCertificate(t.Context(), &manifests.Certificate{ID: "certificate-1", Issued: now, Request: "DSAR-1001", Runs: []manifests.CertifiedRun{*run}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir["anna.intoto.jsonl"] = &fstest.MapFile{Data: cert}
+	s.must("/certificates", "DSAR-1001", "certificate-1", "erased")
+	if body := s.must("/certificates/anna.intoto.jsonl/signed"); body != string(cert) {
+		t.Error("the signed file is another one")
+	}
+	s.must("/certificates/anna.intoto.jsonl/page", "Certificate of erasure", "DSAR-1001")
+	for _, bad := range []string{"other.txt/signed", "private.pem/signed", "private.pem/page", "sub%2fx.jsonl/signed", "..%2fx/signed", "anna.intoto.jsonl/other", "none/signed"} {
+		if code, body := s.get("/certificates/" + bad); code != 404 || strings.Contains(body, "4711") {
+			t.Errorf("%s: status %d", bad, code)
+		}
+	}
+	if code, _ := newSite(t, reviewtest.Options{Runs: 1}, nil).get("/certificates"); code != 404 {
+		t.Errorf("without a folder: %d", code)
 	}
 }
 

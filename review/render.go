@@ -93,6 +93,7 @@ type page struct {
 	Style, Script string
 	Icon          string
 	Requests      bool // the server can read requests
+	Certificates  bool // and has a folder of certificates
 	Version       string
 	Now           time.Time
 	View          *view
@@ -101,7 +102,7 @@ type page struct {
 
 // show renders a page into memory first, so that an error is never half a page.
 func (s *Server) show(w http.ResponseWriter, r *http.Request, name, title string, v *view, data any) error {
-	p := page{Title: title, Nav: name, Style: styleName, Script: scriptName, Icon: iconName, Requests: s.cfg.Requests != nil, Version: s.cfg.Version, Now: clock.Now(r.Context()), View: v, Data: data}
+	p := page{Title: title, Nav: name, Style: styleName, Script: scriptName, Icon: iconName, Requests: s.cfg.Requests != nil, Certificates: s.shelf.dir != nil, Version: s.cfg.Version, Now: clock.Now(r.Context()), View: v, Data: data}
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, p); err != nil {
 		return fmt.Errorf("render %s: %w", name, err)
@@ -137,7 +138,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.cfg.Log.WarnContext(r.Context(), "page not served", "error", err)
 	}
 	var b bytes.Buffer
-	p := page{Title: http.StatusText(code), Nav: "problem", Style: styleName, Script: scriptName, Icon: iconName, Requests: s.cfg.Requests != nil, Version: s.cfg.Version, Now: clock.Now(r.Context()), Data: text}
+	p := page{Title: http.StatusText(code), Nav: "problem", Style: styleName, Script: scriptName, Icon: iconName, Requests: s.cfg.Requests != nil, Certificates: s.shelf.dir != nil, Version: s.cfg.Version, Now: clock.Now(r.Context()), Data: text}
 	if err := pages.ExecuteTemplate(&b, "problem", p); err != nil {
 		http.Error(w, text, code)
 		return

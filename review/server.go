@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,10 +28,12 @@ type Config struct {
 	Trust func(ctx context.Context, run string) (*manifests.Trust, error)
 	// Requests says what became of each request, and how many runs could not be asked; nil = the page has none.
 	Requests func(ctx context.Context) (list []Request, unread int, err error)
-	Token    string   // at least MinToken characters; "" = loopback only
-	Hosts    []string // host names by which the server may be asked for, besides the loopback's
-	Version  string
-	Log      *slog.Logger
+	// Certificates is a folder of issued certificates; nil = none are shown.
+	Certificates fs.FS
+	Token        string   // at least MinToken characters; "" = loopback only
+	Hosts        []string // host names by which the server may be asked for, besides the loopback's
+	Version      string
+	Log          *slog.Logger
 }
 
 // MinToken is the shortest token that is accepted.
@@ -52,6 +55,7 @@ type Server struct {
 	index   *index
 	logs    *logHealth
 	book    *requestBook
+	shelf   *shelf
 	full    chan struct{} // one complete check of a sidecar at a time
 	metrics *metrics
 	mux     *http.ServeMux
@@ -74,6 +78,7 @@ func New(cfg Config) (*Server, error) {
 	s.index = newIndex(st, s.store, s.root)
 	s.logs = &logHealth{s: s}
 	s.book = &requestBook{s: s}
+	s.shelf = &shelf{dir: cfg.Certificates}
 	s.metrics = newMetrics(s)
 	s.mux = s.routes()
 	return s, nil
@@ -96,6 +101,8 @@ func (s *Server) routes() *http.ServeMux {
 	page("/manifests/{id}/files/{n}", s.file)
 	page("/manifests/{id}/download/{name}", s.download)
 	page("/requests", s.requests)
+	page("/certificates", s.certificates)
+	page("/certificates/{file}/{form}", s.certificate)
 	page("/deadlines", s.deadlines)
 	page("/residue", s.residue)
 	page("/targets", s.targets)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -37,7 +38,16 @@ func serve(ctx context.Context, e cli.Env, r cli.ServeRequest) (*cli.ServeRespon
 	if r.Requests {
 		requests = func(ctx context.Context) ([]review.Request, int, error) { return requestsForPages(ctx, r.State) }
 	}
-	s, err := review.New(review.Config{Requests: requests, Store: storage.WithRetry(storage.New(props), storage.DefaultRetry), Root: r.State.Location,
+	var certificates fs.FS
+	if r.Certificates != "" {
+		root, err := os.OpenRoot(r.Certificates)
+		if err != nil {
+			return nil, fmt.Errorf("open the folder of certificates: %w", err)
+		}
+		defer root.Close()
+		certificates = root.FS() // no link leads out of it
+	}
+	s, err := review.New(review.Config{Requests: requests, Certificates: certificates, Store: storage.WithRetry(storage.New(props), storage.DefaultRetry), Root: r.State.Location,
 		Trust: trust, Token: r.Token, Hosts: r.Hosts, Version: version().Version, Log: slog.Default()})
 	if err != nil {
 		return nil, err

@@ -447,7 +447,8 @@ type ServeRequest struct {
 	TLSCert, TLSKey string       // files; both or none
 	Trust           string
 	PublicKeys      []string
-	Requests        bool // show requests, for which sealed files of runs are opened
+	Certificates    string // folder of issued certificates; "" = none are shown
+	Requests        bool   // show requests, for which sealed files of runs are opened
 }
 
 // ServeResponse is what was served, once it ended.

@@ -73,6 +73,7 @@ since, not who signed.`,
 	f.StringVar(&tokenFile, "token-file", "", "file with the token (default: $"+tokenVar+")")
 	f.StringSliceVar(&req.Hosts, "host", nil, "name by which browsers may ask for the server; may be repeated")
 	f.BoolVar(&req.Requests, "requests", true, "show what became of each request; needs to read runs/ and secrets/")
+	f.StringVar(&req.Certificates, "certificates", "", "folder of issued certificates to list and download")
 	f.StringVar(&req.TLSCert, "tls-cert", "", "certificate chain (PEM)")
 	f.StringVar(&req.TLSKey, "tls-key", "", "its private key (PEM)")
 	f.StringSliceVar(&req.PublicKeys, "key", nil, "public key file to trust; may be repeated")
