@@ -58,9 +58,21 @@ type RecordsFound struct {
 	Edits           []packed.Edit // what makes the new content of the old
 	Content         int64         // bytes after decompression
 	BytesRead       int64
+	// Blocks are, in Avro files, the blocks that hold hits; every other byte of the
+	// file stays. Codec and Sync are the file's own.
+	Blocks []Block
+	Codec  string
+	Sync   [16]byte
 	// Header is the part of the content that stays even without any record: CSV's
 	// header, a byte order mark.
 	Header []byte
+}
+
+// Block is one block of an Avro file that holds hits.
+type Block struct {
+	Off, Len int64         // as stored, from its count to behind its sync marker
+	Left     int64         // records that stay
+	Edits    []packed.Edit // of the block's data after decompression
 }
 
 // NewRecordsFound is an empty result for so many matches.

@@ -2,6 +2,8 @@ package scanner
 
 import (
 	"bytes"
+	"fmt"
+	"math/big"
 
 	"github.com/expunge/expunge/keyset"
 )
@@ -79,6 +81,19 @@ func (p *KeyPart) Int(dst []byte, v int64) (out []byte, ok, comparable bool) {
 		return p.typ.AppendInt64(dst, v), true, true
 	}
 	return dst, false, false
+}
+
+// Unscaled appends the canonical form of a decimal: its unscaled value, big
+// endian in two's complement, and its scale.
+func (p *KeyPart) Unscaled(dst, unscaled []byte, scale int) (out []byte, ok, comparable bool) {
+	if p.typ.Kind != keyset.KindInt64 && p.typ.Kind != keyset.KindDecimal {
+		return dst, false, false
+	}
+	v := new(big.Int).SetBytes(unscaled)
+	if len(unscaled) > 0 && unscaled[0]&0x80 != 0 {
+		v.Sub(v, new(big.Int).Lsh(big.NewInt(1), uint(8*len(unscaled))))
+	}
+	return p.Number(dst, fmt.Appendf(nil, "%de-%d", v, scale))
 }
 
 // Date appends the canonical form of days since 1970-01-01.

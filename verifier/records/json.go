@@ -51,7 +51,7 @@ func (j *jsonReader) next() (segment, error) {
 		return segment{}, io.EOF
 	}
 	seg := segment{raw: line}
-	text := bytes.TrimSpace(line)
+	text := bytes.Trim(line, " \t\r\n") // JSON's own idea of white space
 	if len(text) == 0 {
 		return seg, nil
 	}

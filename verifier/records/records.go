@@ -2,7 +2,7 @@
 // TSV files, and Parquet by way of package verifier. It shares no code with the
 // scanner and the rewriter: it decompresses with the standard library where
 // that can, cuts lines with bufio, reads JSON with encoding/json and gjson and
-// CSV with encoding/csv, and turns values into canonical keys by arithmetic of
+// CSV with encoding/csv, Avro with a library, and turns values into canonical keys by arithmetic of
 // its own. Only the exact keyset is shared.
 //
 // Compare reads an object's old and new content side by side. Every record
@@ -25,7 +25,7 @@ import (
 
 // Rules say what an object is and what was to be done to it.
 type Rules struct {
-	Format        string // "ndjson", "csv", "tsv", "parquet"
+	Format        string // "ndjson", "csv", "tsv", "avro", "parquet"
 	Action        warehouse.Action
 	Matches       []warehouse.BoundMatch
 	KeepMalformed bool
@@ -72,8 +72,11 @@ func (r *Rules) open(obj storage.Object) (reader, *input, error) {
 // Compare compares an object's content before and after; now is nil when the
 // object was removed.
 func Compare(ctx context.Context, old, now storage.Object, r Rules) (*verifier.RewriteReport, error) {
-	if r.Format == "parquet" {
+	switch r.Format {
+	case "parquet":
 		return compareParquet(ctx, old, now, r)
+	case "avro":
+		return compareAvro(ctx, old, now, r)
 	}
 	c := &comparison{rules: &r, rep: &verifier.RewriteReport{Equal: true}}
 	if err := c.run(ctx, old, now); err != nil {
@@ -225,8 +228,11 @@ type Counted struct {
 
 // Count reads an object and counts its records, and those that hold a key.
 func Count(ctx context.Context, obj storage.Object, r Rules) (*Counted, error) {
-	if r.Format == "parquet" {
+	switch r.Format {
+	case "parquet":
 		return countParquet(ctx, obj, r)
+	case "avro":
+		return countAvro(ctx, obj, r)
 	}
 	rd, in, err := r.open(obj)
 	if err != nil {

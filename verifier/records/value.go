@@ -13,10 +13,18 @@ type value struct {
 	text   string
 	number bool // a JSON number, or text that is none
 	str    bool // a JSON string, or CSV text
+	raw    bool // bytes
+	date   bool // an Avro date
 }
 
 // canonical is the key that a value stands for; false when it is none.
 func canonical(p keyset.Part, v value) ([]byte, bool) {
+	switch {
+	case v.raw && (p.Type.Kind == keyset.KindBinary || p.Type.Kind == keyset.KindUUID && len(v.text) == 16):
+		return []byte(v.text), true
+	case v.raw || v.date && p.Type.Kind != keyset.KindDate:
+		return nil, false
+	}
 	switch p.Type.Kind {
 	case keyset.KindInt64, keyset.KindDecimal:
 		if !v.number && p.Type.Kind == keyset.KindInt64 {

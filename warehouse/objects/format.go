@@ -11,9 +11,11 @@ import (
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/rewriter"
+	rewriteavro "github.com/expunge/expunge/rewriter/avro"
 	rewriteparquet "github.com/expunge/expunge/rewriter/parquet"
 	"github.com/expunge/expunge/rewriter/text"
 	"github.com/expunge/expunge/scanner"
+	"github.com/expunge/expunge/scanner/avro"
 	"github.com/expunge/expunge/scanner/csv"
 	"github.com/expunge/expunge/scanner/ndjson"
 	"github.com/expunge/expunge/warehouse"
@@ -64,6 +66,8 @@ func scan(ctx context.Context, format string, src storage.Object, r request) (*f
 		rec, err = csv.Scan(ctx, src, ',', req)
 	case "tsv":
 		rec, err = csv.Scan(ctx, src, '\t', req)
+	case "avro":
+		rec, err = avro.Scan(ctx, src, req)
 	default:
 		err = &rewriter.UnsupportedError{What: "format " + format}
 	}
@@ -84,7 +88,22 @@ func scan(ctx context.Context, format string, src storage.Object, r request) (*f
 		return text.Rewrite(ctx, src, dst, text.Layout{Kind: rec.Kind, Frames: rec.Frames, Edits: rec.Edits}, o)
 	}
 	f.empty = func() ([]byte, error) { return packed.Empty(rec.Kind, rec.Header) }
+	if format == "avro" {
+		f.rewrite = func(ctx context.Context, dst storage.Writer, o rewriter.Options) (*rewriter.Result, error) {
+			return rewriteavro.Rewrite(ctx, src, dst, avroLayout(src, rec), o)
+		}
+		f.empty = func() ([]byte, error) { return rec.Header, nil }
+	}
 	return f, nil
+}
+
+func avroLayout(src storage.Object, rec *scanner.RecordsFound) rewriteavro.Layout {
+	l := rewriteavro.Layout{Codec: rec.Codec, Sync: rec.Sync}
+	for _, b := range rec.Blocks {
+		l.Blocks = append(l.Blocks, rewriteavro.Block{Off: b.Off, Len: b.Len, Left: b.Left, Edits: b.Edits,
+			Data: func() ([]byte, error) { return avro.BlockData(src, rec.Codec, b) }})
+	}
+	return l
 }
 
 // recordError says in the words of results why an object is left as it was.
@@ -98,12 +117,13 @@ func recordError(err error) error {
 		{ndjson.ErrTooLong, "record longer than 256 MiB"},
 		{csv.ErrTooLong, "record longer than 256 MiB"},
 		{packed.ErrUnsupported, "compression"},
+		{avro.ErrUnsupported, "no Avro container file, or one in an unknown codec"},
 	} {
 		if errors.Is(err, known.err) {
 			return fmt.Errorf("%w: %w", &rewriter.UnsupportedError{What: known.what}, err)
 		}
 	}
-	if errors.Is(err, packed.ErrCorrupt) {
+	if errors.Is(err, packed.ErrCorrupt) || errors.Is(err, avro.ErrCorrupt) {
 		return fmt.Errorf("%w: %w", rewriter.ErrCorrupt, err)
 	}
 	return err

@@ -21,7 +21,7 @@ type Config struct {
 	Name   string   // in plans and manifests
 	Prefix string   // a folder or a bucket URL
 	Globs  []string // relative to the prefix; none: every object of the format
-	Format string   // "ndjson", "csv", "tsv", "parquet"
+	Format string   // "ndjson", "csv", "tsv", "avro", "parquet"
 	// Malformed is "stop" (the object is left as it is) or "keep" (the record is).
 	Malformed string
 	// Emptied is "delete" or "keep": an object of which no record is left.
