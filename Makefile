@@ -92,6 +92,10 @@ bench-parquet: build ## Parquet beside cp and DuckDB: docs/benchmarks.md (12 GB 
 	$(GO) build -o $(BIN)/bench-parquet ./bench/parquet
 	$(BIN)/bench-parquet -only '$(ONLY)' -rounds $(ROUNDS)
 
+.PHONY: bench-objects
+bench-objects: ## Objects beside Python and DuckDB; bytes over the wire (needs interop/setup.sh)
+	$(GO) run ./bench/objects $(BENCHFLAGS)
+
 .PHONY: ci
 ci: ## What CI runs
 	.ci/run
