@@ -34,7 +34,9 @@ func (j *Job) Policy(ctx context.Context) (json.RawMessage, []string, error) {
 	for i := range j.cfg.Targets {
 		tc := &j.cfg.Targets[i]
 		if tc.Prefix != "" {
-			p.objects("Objects", tc.Prefix, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+			p.objects("Objects", strings.TrimSuffix(tc.Prefix, "/")+"/", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload",
+				"s3:GetObjectTagging", "s3:PutObjectTagging", "s3:GetObjectVersion", "s3:DeleteObjectVersion")
+			p.versions = true
 			continue
 		}
 		names, err := j.tableNames(ctx, tc)
@@ -67,6 +69,7 @@ func (j *Job) describe(ctx context.Context, name string) (warehouse.Description,
 }
 
 type policyBuilder struct {
+	versions   bool // buckets of prefixes: their versions and unfinished uploads are looked at
 	statements []statement
 	buckets    map[string][]string // bucket to the prefixes that are listed
 }
@@ -112,9 +115,13 @@ func (p *policyBuilder) json() (json.RawMessage, error) {
 	if len(p.statements) == 0 {
 		return nil, nil
 	}
+	list := []string{"s3:ListBucket"}
+	if p.versions {
+		list = append(list, "s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:ListBucketMultipartUploads")
+	}
 	for i, bucket := range sortedKeys(p.buckets) {
 		slices.Sort(p.buckets[bucket])
-		p.statements = append(p.statements, statement{Sid: fmt.Sprintf("List%d", i), Effect: "Allow", Action: []string{"s3:ListBucket"},
+		p.statements = append(p.statements, statement{Sid: fmt.Sprintf("List%d", i), Effect: "Allow", Action: list,
 			Resource: []string{"arn:aws:s3:::" + bucket}, Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": p.buckets[bucket]}}})
 	}
 	return json.MarshalIndent(struct {
