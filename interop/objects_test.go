@@ -200,6 +200,15 @@ func TestObjectsOfAVersionedBucket(t *testing.T) {
 	if s := mustNothing(t, job); s.Outcome != "NOTHING_TO_ERASE" {
 		t.Errorf("a second run: %s", s.Outcome)
 	}
+	// What only an old version holds goes too.
+	b.put("raw/late.ndjson", line(7, 1))
+	b.put("raw/late.ndjson", line(1))
+	mustErase(t, job)
+	for _, v := range b.versions() {
+		if strings.HasPrefix(v, "raw/late.ndjson ") && strings.Contains(v, ":7}") {
+			t.Errorf("left: %s", v)
+		}
+	}
 }
 
 func mustNothing(t *testing.T, job string) summary {

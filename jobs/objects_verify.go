@@ -17,6 +17,7 @@ import (
 	"github.com/expunge/expunge/verifier"
 	"github.com/expunge/expunge/verifier/records"
 	"github.com/expunge/expunge/warehouse"
+	"github.com/expunge/expunge/warehouse/objects"
 )
 
 // Surfaces of a prefix.
@@ -250,8 +251,8 @@ func (r *Run) keptPrefix(ctx context.Context, t *boundTarget, rec *verifyRecord)
 		if s.Findings > 0 {
 			s.Result = manifests.Found
 		}
-		if s.Surface == surfaceVersions && !versions.Kept {
-			s.Result, s.Note = verifier.NotPresent, "the bucket keeps no versions"
+		if s.Surface == surfaceVersions {
+			s = versionSurface(s, versions)
 		}
 		rec.Surfaces = append(rec.Surfaces, s)
 	}
@@ -297,11 +298,19 @@ func (j *Job) auditPrefix(ctx context.Context, t *boundTarget, o verifier.Option
 		return nil, fmt.Errorf("look at noncurrent versions: %w", err)
 	}
 	s := surfaceRecord{Surface: surfaceVersions, Result: manifests.Pass, CoveragePPM: 1e6, Findings: versions.Hits, Objects: versions.Seen}
-	switch {
-	case !versions.Kept:
-		s.Result = verifier.NotPresent
-	case versions.Hits > 0:
+	if versions.Hits > 0 {
 		s.Result = manifests.Found
 	}
-	return append(out, s), nil
+	return append(out, versionSurface(s, versions)), nil
+}
+
+// versionSurface says it where there are no versions, and where that cannot be told.
+func versionSurface(s surfaceRecord, v objects.Versions) surfaceRecord {
+	switch {
+	case v.Untold:
+		s.Result, s.Note = manifests.NotChecked, "whether the bucket keeps versions cannot be told: it needs s3:GetBucketVersioning or the like"
+	case !v.Kept:
+		s.Result, s.Note = verifier.NotPresent, "the bucket keeps no versions"
+	}
+	return s
 }

@@ -117,7 +117,12 @@ func (p *policyBuilder) json() (json.RawMessage, error) {
 	}
 	list := []string{"s3:ListBucket"}
 	if p.versions {
-		list = append(list, "s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:ListBucketMultipartUploads")
+		list = append(list, "s3:ListBucketVersions")
+		all := statement{Sid: "Buckets", Effect: "Allow", Action: []string{"s3:GetBucketVersioning", "s3:ListBucketMultipartUploads"}}
+		for _, bucket := range sortedKeys(p.buckets) { // these know no prefix
+			all.Resource = append(all.Resource, "arn:aws:s3:::"+bucket)
+		}
+		p.statements = append(p.statements, all)
 	}
 	for i, bucket := range sortedKeys(p.buckets) {
 		slices.Sort(p.buckets[bucket])

@@ -47,7 +47,14 @@ func (t *Target) Commit(ctx context.Context, req warehouse.CommitRequest) (*ware
 	}
 	desc.KeyPartitioned = req.Plan.Description.KeyPartitioned
 	c.out.After = desc
-	c.out.NoChange = c.out.FilesReplaced+c.out.FilesDropped == 0
+	if c.out.NoChange = c.out.FilesReplaced+c.out.FilesDropped == 0; c.out.NoChange {
+		// Old versions may hold what no live object does: then there is something to purge.
+		held, err := t.versionHolds(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look at noncurrent versions: %w", err)
+		}
+		c.out.NoChange = !held
+	}
 	return &c.out, nil
 }
 

@@ -18,7 +18,8 @@ import (
 type retention struct {
 	mu sync.Mutex
 	storage.Retention
-	known bool
+	known  bool
+	untold bool // the store cannot tell, or does not tell us
 }
 
 // Retention is what the bucket keeps of objects that are replaced or removed, as
@@ -44,7 +45,7 @@ func (t *Target) Retention(ctx context.Context, path string) (storage.Retention,
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
 		return keep, err
 	}
-	t.keep.Retention, t.keep.known = keep, true
+	t.keep.Retention, t.keep.known, t.keep.untold = keep, true, err != nil
 	return keep, nil
 }
 

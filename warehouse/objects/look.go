@@ -45,7 +45,32 @@ func (t *Target) Live(ctx context.Context, visit func(storage.Info) error) error
 // Versions says what noncurrent versions hold.
 type Versions struct {
 	Kept       bool  // the bucket keeps versions
+	Untold     bool  // whether it does cannot be told: unsupported, or access denied
 	Seen, Hits int64 // noncurrent versions of data objects, and those that hold an erased key
+}
+
+// versionHolds says whether any noncurrent version holds an erased key, as far
+// as they can be read.
+func (t *Target) versionHolds(ctx context.Context) (bool, error) {
+	keep, err := t.Retention(ctx, "")
+	if err != nil || !keep.Versioned {
+		return false, err
+	}
+	t.mu.Lock()
+	bound := t.bound
+	t.mu.Unlock()
+	for version, err := range storage.Versions(ctx, t.store, t.prefix) {
+		if err != nil {
+			return false, err
+		}
+		if version.Latest || version.DeleteMarker {
+			continue
+		}
+		if hit, err := t.holds(ctx, version, bound); hit && err == nil {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Kept counts what is still stored beside the live objects: noncurrent versions
@@ -55,6 +80,9 @@ func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.Bound
 	if err != nil {
 		return v, 0, err
 	}
+	t.keep.mu.Lock()
+	v.Untold = t.keep.untold
+	t.keep.mu.Unlock()
 	if v.Kept = keep.Versioned; v.Kept {
 		for version, err := range storage.Versions(ctx, t.store, t.prefix) {
 			if err != nil {

@@ -40,6 +40,7 @@ type Target struct {
 	mu     sync.Mutex
 	sets   map[string]*keyset.Set
 	keep   retention
+	bound  []warehouse.BoundMatch // of the last Bind: a target has one selection
 }
 
 var _ warehouse.Target = (*Target)(nil)
@@ -119,6 +120,9 @@ func (t *Target) Bind(_ context.Context, sel warehouse.Selection) ([]warehouse.B
 			return nil, fmt.Errorf("%s: %w: %w", t.name, warehouse.ErrType, err)
 		}
 	}
+	t.mu.Lock()
+	t.bound = out
+	t.mu.Unlock()
 	return out, nil
 }
 
