@@ -406,7 +406,16 @@ func (j *Job) Trust(ctx context.Context) (*manifests.Trust, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read trust file: %w", err)
 		}
-		return manifests.ParseTrust(raw)
+		t, err := manifests.ParseTrust(raw)
+		if err != nil || len(t.Logs) > 0 {
+			return t, err
+		}
+		// A trust file that lists no log means the one of this bucket.
+		origin, err := j.logOrigin(ctx, false)
+		if err == nil {
+			t.TrustLogOf([]byte(origin + "\n"))
+		}
+		return t, err
 	}
 	signers, err := j.signers(ctx)
 	if err != nil {

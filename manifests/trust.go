@@ -35,6 +35,8 @@ type Trust struct {
 	Logs    []TrustedLog `json:"logs,omitempty"`
 	// RequireVerifier demands a second signature by a verifier's key that is not the executor's.
 	RequireVerifier bool `json:"require_verifier,omitempty"`
+
+	anyLog bool // the logs are those of TrustLogOf
 }
 
 // TrustedKey is a key that may sign manifests.
@@ -182,4 +184,53 @@ func (t *Trust) LogKeys(origin string) (out []ed25519.PublicKey) {
 		}
 	}
 	return out
+}
+
+// TrustLogOf makes every key of the trust file with the role log count for the
+// log that a checkpoint, or a log proof, is of: for trust that lists keys and
+// no log at all.
+func (t *Trust) TrustLogOf(raw []byte) {
+	if len(t.Logs) > 0 && !t.anyLog {
+		return
+	}
+	t.anyLog = true
+	if p, err := parseProof(raw); err == nil {
+		raw = p.checkpoint
+	}
+	origin, _, ok := bytes.Cut(raw, []byte("\n"))
+	if !ok || slices.ContainsFunc(t.Logs, func(l TrustedLog) bool { return l.Origin == string(origin) }) {
+		return
+	}
+	l := TrustedLog{Origin: string(origin)}
+	for _, k := range t.Keys {
+		if slices.Contains(k.Roles, RoleLog) {
+			l.KeyIDs = append(l.KeyIDs, k.ID)
+		}
+	}
+	t.Logs = append(t.Logs, l)
+}
+
+// Add lists another key.
+func (t *Trust) Add(k TrustedKey) error {
+	t.Keys = append(slices.Clone(t.Keys), k)
+	return t.prepare()
+}
+
+// Rotate lists a key that follows another one: the old key's validity ends
+// where the new one's begins, and what it signed before stays valid. The logs
+// that the old key speaks for accept the new one as well.
+func (t *Trust) Rotate(old string, k TrustedKey) error {
+	o := t.key(old)
+	if o == nil {
+		return fmt.Errorf("%w: %s", ErrUnknownKey, old)
+	}
+	if o.NotAfter == nil || k.NotBefore != nil && k.NotBefore.Before(*o.NotAfter) {
+		o.NotAfter = k.NotBefore
+	}
+	for i := range t.Logs {
+		if l := &t.Logs[i]; slices.Contains(l.KeyIDs, old) && slices.Contains(k.Roles, RoleLog) {
+			l.KeyIDs = append(l.KeyIDs, k.ID)
+		}
+	}
+	return t.Add(k)
 }

@@ -65,7 +65,11 @@ func openState(ctx context.Context, s cli.State) (*state.State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage properties: %w", err)
 	}
-	return state.Open(ctx, storage.WithRetry(storage.New(props), storage.DefaultRetry), s.Location)
+	opts, err := jobs.StateOptions(ctx, s.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	return state.Open(ctx, storage.WithRetry(storage.New(props), storage.DefaultRetry), s.Location, opts...)
 }
 
 // find resolves a run reference: an id, a unique prefix of one, or "last".
@@ -194,18 +198,28 @@ func run(ctx context.Context, e cli.Env, r cli.RunRequest) (*cli.RunResponse, er
 }
 
 // runPlan executes a plan given as a file of plan --output or as a run id.
+// planRef reads a plan's file, or takes a run id as it is.
+func planRef(plan string, s cli.State) (ref cli.RunRef, digest string, err error) {
+	ref = cli.RunRef{State: s, RunID: plan}
+	raw, err := os.ReadFile(plan)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ref, "", nil
+	}
+	if err != nil {
+		return ref, "", fmt.Errorf("read plan: %w", err)
+	}
+	var p planFile
+	if err := json.Unmarshal(raw, &p); err != nil || p.RunID == "" {
+		return ref, "", fmt.Errorf("%s is not a plan of expunge plan --output: %w", plan, jobs.ErrUsage)
+	}
+	ref.RunID, ref.State.Location = p.RunID, p.State
+	return ref, p.Digest, nil
+}
+
 func runPlan(ctx context.Context, e cli.Env, r cli.RunRequest, confirm func(context.Context, *jobs.PlanSummary) error) (*cli.RunResponse, error) {
-	ref, digest := cli.RunRef{State: r.State, RunID: r.Plan}, ""
-	raw, err := os.ReadFile(r.Plan)
-	switch {
-	case err == nil:
-		var p planFile
-		if err := json.Unmarshal(raw, &p); err != nil || p.RunID == "" {
-			return nil, fmt.Errorf("%s is not a plan of expunge plan --output: %w", r.Plan, jobs.ErrUsage)
-		}
-		ref.RunID, ref.State.Location, digest = p.RunID, p.State, p.Digest
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("read plan: %w", err)
+	ref, digest, err := planRef(r.Plan, r.State)
+	if err != nil {
+		return nil, err
 	}
 	j, id, err := openOf(ctx, e, ref)
 	if err != nil {

@@ -169,6 +169,7 @@ func manifestVerify(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*cli
 	if ev.trust == nil {
 		return nil, fmt.Errorf("say whom you trust with --trust FILE or --key PUBLIC_KEY: %w", jobs.ErrUsage)
 	}
+	ev.trust.TrustLogOf(ev.proof)
 	m, checks := manifests.Verify(ctx, ev.bundle(), ev.trust)
 	resp, err := manifestResponse(ev, m, checks)
 	if err != nil {
@@ -176,32 +177,41 @@ func manifestVerify(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*cli
 	}
 	ok, _ := manifests.Verified(checks)
 	if r.AgainstData {
-		against, err := againstData(ctx, e, r, m)
+		against, err := againstData(ctx, e, r, ev, m)
 		if err != nil {
 			return resp, err
 		}
-		resp.Checks, ok = append(resp.Checks, *against), ok && against.OK
+		good, _ := manifests.Verified(against)
+		resp.Checks, ok = append(resp.Checks, checkInfos(against)...), ok && good
 	}
 	resp.Valid = &ok
 	return resp, nil
 }
 
-// againstData re-reads the targets of the manifest's run for its keys.
-func againstData(ctx context.Context, e cli.Env, r cli.ManifestRequest, m *manifests.Manifest) (*cli.Check, error) {
+// againstData compares the manifest with the data as it is now.
+func againstData(ctx context.Context, e cli.Env, r cli.ManifestRequest, ev *evidence, m *manifests.Manifest) ([]manifests.Check, error) {
 	if m == nil {
-		return &cli.Check{What: "against the data", Detail: "the manifest cannot be read"}, nil
+		return []manifests.Check{{Name: "against the data", Reason: "the manifest cannot be read"}}, nil
 	}
-	j, id, err := openOf(ctx, e, cli.RunRef{State: r.State, RunID: m.RunID})
+	j, _, err := openOf(ctx, e, cli.RunRef{State: r.State, RunID: m.RunID})
 	if err != nil {
 		return nil, err
 	}
 	defer j.Close()
-	v, err := j.Verify(ctx, id, jobs.VerifyOptions{})
-	if err != nil {
-		return nil, err
+	b := ev.bundle()
+	return j.AgainstData(ctx, m, b.Sidecar, b.Size)
+}
+
+// checkInfos are checks as the terminal shows them.
+func checkInfos(checks []manifests.Check) (out []cli.Check) {
+	for _, c := range checks {
+		detail := c.Reason
+		if c.Skipped {
+			detail = "not checked: " + detail
+		}
+		out = append(out, cli.Check{What: c.Name, OK: c.OK || c.Skipped, Detail: detail})
 	}
-	sum := verification(&v.Verification, m.Residue)
-	return &cli.Check{What: "against the data", OK: sum.Result == cli.VerifyPassed, Detail: sum.Result}, nil
+	return out
 }
 
 // manifestReport renders a manifest, checked as manifestVerify does where somebody is trusted.
@@ -254,13 +264,7 @@ func manifestReport(ctx context.Context, e cli.Env, r cli.ReportRequest) (*cli.R
 
 func manifestResponse(ev *evidence, m *manifests.Manifest, checks []manifests.Check) (*cli.ManifestResponse, error) {
 	resp := &cli.ManifestResponse{Manifest: ev.name}
-	for _, c := range checks {
-		detail := c.Reason
-		if c.Skipped {
-			detail = "not checked: " + detail
-		}
-		resp.Checks = append(resp.Checks, cli.Check{What: c.Name, OK: c.OK || c.Skipped, Detail: detail})
-	}
+	resp.Checks = checkInfos(checks)
 	if m == nil {
 		return resp, nil
 	}
@@ -276,32 +280,6 @@ func manifestResponse(ev *evidence, m *manifests.Manifest, checks []manifests.Ch
 	}
 	resp.Body = body
 	return resp, nil
-}
-
-func keygen(_ context.Context, _ cli.Env, r cli.KeygenRequest) (*cli.KeygenResponse, error) {
-	key, err := manifests.GenerateKey(nil)
-	if err != nil {
-		return nil, err
-	}
-	private, err := key.PEM()
-	if err != nil {
-		return nil, err
-	}
-	public, err := manifests.PublicPEM(key.Public())
-	if err != nil {
-		return nil, err
-	}
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if r.Force {
-		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
-	if err := writeFile(r.Output, flags, 0o600, private); err != nil {
-		return nil, fmt.Errorf("write private key: %w", err)
-	}
-	if err := writeFile(r.Output+".pub", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644, public); err != nil {
-		return nil, fmt.Errorf("write public key: %w", err)
-	}
-	return &cli.KeygenResponse{Private: r.Output, Public: path.Clean(r.Output + ".pub"), KeyID: key.ID()}, nil
 }
 
 func writeFile(name string, flags int, mode fs.FileMode, data []byte) error {

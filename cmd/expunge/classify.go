@@ -4,11 +4,13 @@ import (
 	"errors"
 
 	"github.com/expunge/expunge/cmd/expunge/cli"
+	"github.com/expunge/expunge/internal/kms"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/jobs"
 	"github.com/expunge/expunge/jobs/filetool"
 	"github.com/expunge/expunge/keyset"
+	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/review"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -28,6 +30,16 @@ func classify(err error) (int, string) {
 		return cli.ExitVerify, "nothing was purged; expunge verify names the surfaces"
 	case errors.Is(err, jobs.ErrHeld):
 		return cli.ExitError, "nothing was purged; expunge restore brings the held rows back"
+	case errors.Is(err, jobs.ErrApproval):
+		return cli.ExitUsage, "nothing was touched; expunge approve the plan, then expunge run --plan"
+	case errors.Is(err, manifests.ErrTruncated), errors.Is(err, manifests.ErrForked), errors.Is(err, manifests.ErrReplayed):
+		return cli.ExitVerify, "compare with a copy of the log; somebody changed this one"
+	case errors.Is(err, jobs.ErrNoSubject), errors.Is(err, jobs.ErrNothingKept):
+		return cli.ExitError, ""
+	case errors.Is(err, kms.ErrRef):
+		return cli.ExitUsage, ""
+	case errors.Is(err, state.ErrSealed):
+		return cli.ExitError, "sealed runs can no longer be asked; their manifests stay valid"
 	case errors.Is(err, jobs.ErrUsage):
 		return cli.ExitUsage, ""
 	case errors.Is(err, warehouse.ErrConflict):

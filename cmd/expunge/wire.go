@@ -21,6 +21,7 @@ func backend() cli.Backend {
 	}
 	bindJobs(&b)
 	bindManifests(&b)
+	bindEvidence(&b)
 	bindFile(&b)
 	return b
 }

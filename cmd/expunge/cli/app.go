@@ -104,7 +104,7 @@ interrupted, resumable.`,
 		a.demo(), a.init(),
 		a.check(), a.plan(), a.run(), a.scheduler(),
 		a.resume(), a.runs(), a.status(), a.stop(), a.purge(), a.restore(),
-		a.verify(), a.manifest(), a.serve(), a.keygen(),
+		a.approve(), a.verify(), a.audit(), a.requests(), a.certificate(), a.log(), a.manifest(), a.serve(), a.keygen(),
 		a.file(), a.version(),
 	)
 	root.SetHelpCommandGroupID("tool")

@@ -37,6 +37,8 @@ type Backend struct {
 	FileCheck      func(ctx context.Context, e Env, r FileRequest) (*FileResponse, error)
 	FileInspect    func(ctx context.Context, e Env, r FileRequest) (*FileResponse, error)
 
+	EvidenceBackend
+
 	// Classify maps an error of the backend to an exit code and a hint; code 0
 	// means that it does not know the error. See exit.go.
 	Classify func(err error) (code int, hint string)
@@ -67,6 +69,7 @@ type Reporter interface{ Report(Event) }
 type State struct {
 	Location string        // folder or bucket URL
 	Storage  configs.Props // object store properties, from the job when one was given
+	Secrets  *configs.Secrets
 }
 
 // RunRef names a run. An id may be shortened to a unique prefix; "last" is the latest.
@@ -467,8 +470,15 @@ type DemoRequest struct {
 // KeygenRequest makes a signing key.
 type KeygenRequest struct {
 	Output string // private key, mode 0600; the public key goes beside it with .pub
-	Name   string // key name recorded in signatures
-	Force  bool
+	Wrap   string // key of a KMS that the file is wrapped with; "" = not wrapped
+	// Trust is a trust file to add the public key to, made if it is not there.
+	Trust     string
+	Roles     []string
+	NotBefore time.Time
+	NotAfter  time.Time
+	Replaces  string // key id whose validity ends when the new key's begins
+	Name      string // key name recorded in signatures
+	Force     bool
 }
 
 // KeygenResponse names what was written.
@@ -476,6 +486,7 @@ type KeygenResponse struct {
 	Private string `json:"private"`
 	Public  string `json:"public"`
 	KeyID   string `json:"key_id"`
+	Trust   string `json:"trust,omitempty"`
 }
 
 // FileRequest is the work of expunge file on one Parquet file.

@@ -113,7 +113,7 @@ func TestEveryCommandTeaches(t *testing.T) {
 func TestIssuedCommandsExist(t *testing.T) {
 	a := &app{out: &output{}}
 	root := a.root()
-	for _, name := range []string{"init", "check", "plan", "run", "resume", "runs", "status", "stop", "purge", "restore", "verify", "scheduler", "manifest show", "manifest verify", "manifest report", "serve", "demo", "version", "keygen", "file erase", "file check", "file inspect"} {
+	for _, name := range []string{"init", "check", "plan", "run", "resume", "runs", "status", "stop", "purge", "restore", "verify", "scheduler", "manifest show", "manifest verify", "manifest report", "manifest seal", "approve", "audit", "requests", "certificate issue", "certificate verify", "log verify", "log checkpoint", "serve", "demo", "version", "keygen", "file erase", "file check", "file inspect"} {
 		if c, _, err := root.Find(strings.Fields(name)); err != nil || c.CommandPath() != "expunge "+name {
 			t.Errorf("%s: %v", name, err)
 		}

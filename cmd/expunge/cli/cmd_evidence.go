@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -91,7 +92,7 @@ func (a *app) manifest() *cobra.Command {
 DSSE envelope, with a sidecar of evidence for every file, in an append-only log.`,
 		Example: "  expunge manifest show last\n  expunge manifest verify run.intoto.jsonl --key run.pub",
 	}
-	c.AddCommand(a.manifestShow(), a.manifestVerify(), a.manifestReport())
+	c.AddCommand(a.manifestShow(), a.manifestVerify(), a.manifestReport(), a.manifestSeal())
 	return c
 }
 
@@ -188,26 +189,58 @@ Exit code 4 means that a check failed; the report is written all the same.`,
 }
 
 func (a *app) keygen() *cobra.Command {
-	var req KeygenRequest
+	var (
+		req           KeygenRequest
+		before, after string
+	)
 	c := &cobra.Command{
 		Use:     "keygen -o FILE",
 		GroupID: "evidence",
 		Short:   "Make an Ed25519 key pair for signing manifests",
 		Long: `Writes a private key that only its owner can read, and the public key beside it
 with .pub. Name the private key in the job file as signing.executor: file:FILE; give
-the public key to whoever checks manifests.`,
-		Example: "  expunge keygen -o run.key --name acme-erasure",
-		Args:    cobra.NoArgs,
+the public key to whoever checks manifests. --wrap has a KMS key wrap the file.
+
+--trust adds the public key to a trust file: the keys that a reader believes, with
+roles (executor, verifier, approver, log) and the time in which each is valid. To rotate
+a key, --replaces ends the old one's validity where the new one's begins; what it signed
+before stays valid.`,
+		Example: `  expunge keygen -o run.key
+  expunge keygen -o run.key --wrap awskms:///alias/expunge
+  expunge keygen -o run-2027.key --trust trust.json --role executor,log --replaces ed25519:47dea58ea00fae9417ee19d76755bfef`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if req.Output == "" {
 				return usagef("name the file to write with -o")
+			}
+			if req.Trust == "" && (req.Replaces != "" || before != "" || after != "") {
+				return usagef("--replaces, --not-before and --not-after belong to --trust")
+			}
+			for _, d := range []struct {
+				flag, text string
+				to         *time.Time
+			}{{"--not-before", before, &req.NotBefore}, {"--not-after", after, &req.NotAfter}} {
+				if d.text == "" {
+					continue
+				}
+				t, err := time.Parse(time.DateOnly, d.text)
+				if err != nil {
+					return usagef("%s %s: not a day such as 2027-01-31", d.flag, d.text)
+				}
+				*d.to = t
 			}
 			return call(a, cmd, a.backend.Keygen, req)
 		},
 	}
 	f := c.Flags()
 	f.StringVarP(&req.Output, "output", "o", "", "file of the private key")
-	f.StringVar(&req.Name, "name", "expunge", "key name in signatures")
+	f.StringVar(&req.Name, "name", "", "name of the key in the trust file")
 	f.BoolVar(&req.Force, "force", false, "replace an existing key")
+	f.StringVar(&req.Wrap, "wrap", "", "URL of the KMS key that wraps the file: awskms, gcpkms or hashivault")
+	f.StringVar(&req.Trust, "trust", "", "trust file to add the public key to")
+	f.StringSliceVar(&req.Roles, "role", []string{"executor", "log"}, "roles in the trust file: executor, verifier, approver, log")
+	f.StringVar(&before, "not-before", "", "first day of the key in the trust file (default: now, with --replaces)")
+	f.StringVar(&after, "not-after", "", "last day of the key in the trust file")
+	f.StringVar(&req.Replaces, "replaces", "", "id of the key in the trust file that this one follows")
 	return c
 }

@@ -49,7 +49,9 @@ func (b *bucket) state() (State, error) {
 	return s, nil
 }
 
-func stateOf(j *configs.Job) State { return State{Location: j.State, Storage: j.Storage} }
+func stateOf(j *configs.Job) State {
+	return State{Location: j.State, Storage: j.Storage, Secrets: j.Secrets}
+}
 
 func runArg(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
