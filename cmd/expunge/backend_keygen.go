@@ -92,7 +92,7 @@ func extendTrust(ctx context.Context, r cli.KeygenRequest, pub ed25519.PublicKey
 		return t, t.Add(k)
 	}
 	if k.NotBefore == nil {
-		now := clock.Now(ctx).Truncate(1e9)
+		now := clock.Now(ctx) // not rounded: what the old key signed this second stays valid
 		k.NotBefore = &now
 	}
 	return t, t.Rotate(r.Replaces, k)
