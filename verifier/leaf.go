@@ -117,7 +117,7 @@ func (l *leaf) open() error {
 		return fmt.Errorf("read column chunk: %w", err)
 	}
 	l.want, l.seen = c.NumValues(), 0
-	if l.rdr, err = g.Column(l.col); err != nil {
+	if l.rdr, err = columnReader(g, l.col, l.f.BufferPool()); err != nil {
 		return fmt.Errorf("read column chunk: %w", err)
 	}
 	return nil
@@ -191,6 +191,9 @@ func (l *leaf) decode() (*batch, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decode pages: %w", err)
+	}
+	if err := l.fixed(); err != nil {
+		return nil, err
 	}
 	if total == 0 {
 		return nil, fmt.Errorf("decode pages: %w", errCorrupt)

@@ -135,7 +135,7 @@ func (s *pageStream) openChunk() (err error) {
 		return fmt.Errorf("read column chunk: %w", err)
 	}
 	s.l.close()
-	if s.l.rdr, err = s.virtual.RowGroup(s.rg).Column(s.l.col); err != nil {
+	if s.l.rdr, err = columnReader(s.virtual.RowGroup(s.rg), s.l.col, s.virtual.BufferPool()); err != nil {
 		return fmt.Errorf("read column chunk: %w", err)
 	}
 	s.in, err = chunkReader(s.f, s.rg, s.l.col)

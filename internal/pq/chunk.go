@@ -54,7 +54,8 @@ func (c *Chunk) check() error {
 		return err
 	}
 	c.Start = m.DataPageOffset
-	if d := m.DictionaryPageOffset; d > 0 && d < c.Start {
+	// An empty row group may have a dictionary page and no data page.
+	if d := m.DictionaryPageOffset; d > 0 && (d < c.Start || c.Start == 0 && m.NumValues == 0) {
 		c.Start = d
 	}
 	if m.TotalCompressedSize < 0 || m.TotalCompressedSize > math.MaxInt64-max(c.Start, 0) {

@@ -21,6 +21,7 @@ type chunkJob struct {
 
 	order       order
 	typeOrdered bool // min_value and max_value are defined
+	foreign     bool // pages store bounds of values that are not theirs: all are edited
 	codec       codec
 	check       bool
 	recompress  bool // at the level asked for, never in the compressed form
@@ -107,6 +108,8 @@ func (c *chunkJob) plan() error {
 		if err := c.planDictionary(); err != nil {
 			return err
 		}
+	} else if err := c.findForeign(); err != nil {
+		return err
 	}
 	if err := c.sendPages(); err != nil {
 		return err
@@ -122,7 +125,7 @@ func (c *chunkJob) workOn(e *pageEntry) (w rowWork, edit bool) {
 		touched: clip(c.touched, e.first, e.first+e.rows),
 		first:   c.rowBase + int64(e.first), leaf: c.leaf,
 	}
-	return w, len(w.erased) > 0 || len(w.touched) > 0
+	return w, len(w.erased) > 0 || len(w.touched) > 0 || c.foreign
 }
 
 // newPageJob loads page i and prepares its job.
@@ -136,7 +139,7 @@ func (c *chunkJob) newPageJob(i int, w rowWork, edit bool) (*pageJob, error) {
 	if b, ok := c.chunkBounds(); ok {
 		if len(c.table.pages) == 1 {
 			j.stored = append(j.stored, b)
-		} else if len(j.stored) == 0 {
+		} else if lo, hi := sharedBounds(b, j.stored); len(j.stored) == 0 || lo || hi || c.foreign {
 			j.wantBounds = edit
 		}
 	}
@@ -203,6 +206,9 @@ func (c *chunkJob) planDictionary() error {
 		return err
 	}
 	if c.dict, err = c.openDictionary(page); err != nil {
+		return err
+	}
+	if err := c.findForeign(); err != nil {
 		return err
 	}
 	untouched, err := c.editDictionaryPages()

@@ -110,10 +110,13 @@ func (c *chunkJob) newBound(stored []byte, has bool, ch statChange, isMax bool) 
 	}
 	derived := derivedMin(c.order, stored, ch.gone.min)
 	v := ch.stay.min
+	foreign := ch.stayKnown && !derivedMin(c.order, stored, v) // looser than any value
 	if isMax {
 		derived = derivedMax(c.order, stored, ch.gone.max)
 		v = ch.stay.max
+		foreign = ch.stayKnown && !derivedMax(c.order, stored, v)
 	}
+	derived = derived || foreign
 	if !derived && !ch.literals {
 		return stored, true
 	}
