@@ -188,13 +188,16 @@ func TestWritersOfObjectsLoseNothing(t *testing.T) {
 		}})
 	}}
 	sum, err := open(t, cfg, env).Run(ctx, jobs.RunOptions{})
-	if err != nil {
+	// A writer may bring a key of the set back after the commit: the verification then says so, and the next run erases it.
+	if err != nil && !errors.Is(err, jobs.ErrVerification) {
 		t.Fatal(err)
 	}
 	if len(written) < 20 {
 		t.Fatalf("%d turns: the test shows nothing", len(written))
 	}
-	t.Logf("%d turns, %d conflicts", len(written), sum.Targets[0].Committed.Conflicts)
+	if sum != nil {
+		t.Logf("%d turns, %d conflicts", len(written), sum.Targets[0].Committed.Conflicts)
+	}
 	if _, err := open(t, cfg, jobs.Env{}).Run(context.WithoutCancel(ctx), jobs.RunOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -213,7 +214,7 @@ func TestPagesSayWhatIsTrue(t *testing.T) {
 	for name, want := range map[string]string{"manifest": "payloadType", "proof": "c2sp.org/tlog-proof", "evidence": "PAR1", "report": "<!doctype html>"} {
 		resp := s.request("GET", base+"/download/"+name, nil)
 		b, _ := io.ReadAll(resp.Body)
-		if resp.StatusCode != 200 || !strings.Contains(string(b), want) || !strings.HasPrefix(resp.Header.Get("Content-Disposition"), "attachment") {
+		if resp.StatusCode != http.StatusOK || !strings.Contains(string(b), want) || !strings.HasPrefix(resp.Header.Get("Content-Disposition"), "attachment") {
 			t.Errorf("%s: status %d, %d bytes, %v", name, resp.StatusCode, len(b), resp.Header)
 		}
 	}

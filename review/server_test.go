@@ -139,7 +139,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	s := newSite(t, reviewtest.Options{Runs: 8, Files: 120, Logged: 8, Jobs: 2}, nil)
 	pages := 0
 	s.crawl(400, func(target string, resp *http.Response, body string) {
-		if pages++; resp.StatusCode != 200 && target != "/nothing" {
+		if pages++; resp.StatusCode != http.StatusOK && target != "/nothing" {
 			t.Errorf("%s: status %d", target, resp.StatusCode)
 		}
 		h := resp.Header
@@ -174,7 +174,7 @@ func TestOnlyReadingIsAnswered(t *testing.T) {
 			t.Errorf("%s: status %d", m, resp.StatusCode)
 		}
 	}
-	if resp := s.request("HEAD", "/runs", nil); resp.StatusCode != 200 {
+	if resp := s.request("HEAD", "/runs", nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("HEAD: status %d", resp.StatusCode)
 	}
 }
@@ -214,7 +214,7 @@ func TestTokenIsNeededAndEnough(t *testing.T) {
 			if got := resp.StatusCode; (got == 401) != (want == 401) {
 				t.Errorf("%s with %q: status %d", target, auth, got)
 			}
-			if resp.StatusCode == 401 && !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), "Basic ") {
+			if resp.StatusCode == http.StatusUnauthorized && !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), "Basic ") {
 				t.Error("a browser would not ask for the token")
 			}
 		}
@@ -222,7 +222,7 @@ func TestTokenIsNeededAndEnough(t *testing.T) {
 	if resp := s.request("GET", "/healthz", nil); resp.StatusCode != 200 {
 		t.Errorf("healthz: %d", resp.StatusCode)
 	}
-	if resp := s.request("GET", "/?token="+token, nil); resp.StatusCode != 401 {
+	if resp := s.request("GET", "/?token="+token, nil); resp.StatusCode != http.StatusUnauthorized {
 		t.Error("a token in an address, which ends up in histories and logs, was accepted")
 	}
 	if _, err := New(Config{Store: s.store, Root: root, Token: "short"}); err == nil {

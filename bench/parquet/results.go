@@ -85,15 +85,6 @@ func readResults(path string) (*results, error) {
 	return all, json.Unmarshal(b, all)
 }
 
-func (a *results) get(name string) *result {
-	for _, r := range a.Cases {
-		if r.Case == name {
-			return r
-		}
-	}
-	return nil
-}
-
 // put replaces a case's result and keeps the cases' order.
 func (a *results) put(r *result) {
 	a.Cases = append(slices.DeleteFunc(a.Cases, func(x *result) bool { return x.Case == r.Case }), r)

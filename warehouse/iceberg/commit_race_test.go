@@ -25,6 +25,10 @@ type crowd struct {
 	stop chan struct{}
 	wg   sync.WaitGroup
 
+	// reading is held while a merge-on-read delete reads data files. A purge
+	// without a grace waits for it: iceberg-go panics when a file goes under its reader.
+	reading sync.RWMutex
+
 	mu      sync.Mutex
 	added   []int64
 	deleted map[int64]bool
@@ -91,6 +95,8 @@ func (c *crowd) deletes(rns []int64, equality bool) {
 		if n >= len(rns) {
 			return func() {}, nil
 		}
+		c.reading.RLock()
+		defer c.reading.RUnlock()
 		tbl, err := c.l.cat.LoadTable(c.l.ctx, table.Identifier{"ns", "t"})
 		if err != nil {
 			return nil, err
@@ -214,9 +220,11 @@ func TestBusyWritersAreNeverUndoneAndDoNotStarveARun(t *testing.T) {
 		if done.RowsErased == 0 {
 			t.Errorf("run %d erased nothing", i)
 		}
+		c.reading.Lock()
 		if p, _ := e.purge(done); len(p.Blockers) > 0 {
 			t.Errorf("blockers %v", p.Blockers)
 		}
+		c.reading.Unlock()
 		if _, err := e.tbl.CleanAttempts(l.ctx, e.run, nil); err != nil {
 			t.Error(err)
 		}

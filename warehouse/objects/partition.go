@@ -95,7 +95,7 @@ func (t *Target) reduce(m warehouse.BoundMatch, fixed []bool, values map[string]
 		}
 		canonical, err := schema[k].AppendText(nil, []byte(text))
 		if err != nil {
-			return nil, false, nil // what is no value of the type is no key
+			return nil, false, nil //nolint:nilerr // what is no value of the type is no key
 		}
 		want[k] = canonical
 		id += "\x00" + string(canonical)
