@@ -202,9 +202,11 @@ type Orphans struct {
 	MinAge Duration `yaml:"min_age" json:"min_age"` // at least 24h: a writer may still be about to commit them
 }
 
-// Commit bounds what a commit tries.
+// Commit bounds what a commit tries against other writers: it is given up when
+// it was tried so often and for so long, both.
 type Commit struct {
-	Attempts int `yaml:"attempts" json:"attempts"`
+	Attempts int      `yaml:"attempts" json:"attempts"`
+	Patience Duration `yaml:"patience" json:"patience"`
 }
 
 // Retain says how long a run's sensitive state is kept.
@@ -226,7 +228,7 @@ func Default() *Job {
 		Limits:  Limits{Share: Percent},
 		Verify:  Verify{Mode: "rewritten"},
 		Orphans: Orphans{MinAge: Duration(72 * time.Hour)},
-		Commit:  Commit{Attempts: 20},
+		Commit:  Commit{Attempts: 20, Patience: Duration(10 * time.Minute)},
 	}
 }
 

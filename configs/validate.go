@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // checker collects what is wrong with a job.
@@ -161,6 +162,9 @@ func (c *checker) rules() {
 	}
 	if j.Commit.Attempts < 1 || j.Commit.Attempts > 1000 {
 		c.failf("commit.attempts", "%d: not from 1 to 1000", j.Commit.Attempts)
+	}
+	if p := j.Commit.Patience; p < 0 || p > Duration(24*time.Hour) {
+		c.failf("commit.patience", "%s: not from 0 to 24h", p)
 	}
 	if k := j.Compact; k != nil && k.DeletedRows == 0 && k.DeleteFiles == 0 && k.SmallFiles == 0 {
 		c.failf("compact", "set at least one threshold: deleted_rows, delete_files or small_files")

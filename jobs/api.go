@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
@@ -173,11 +174,20 @@ func (r *Run) sameKeys(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// lockJob keeps two processes from running the same job at once.
+// abandonedAfter is the age from which an unfinished upload to the state
+// bucket, where every write takes seconds, has nobody left who would finish it.
+const abandonedAfter = 24 * time.Hour
+
+// lockJob keeps two processes from running the same job at once, and drops
+// what a process that died left half written in the state bucket.
 func (j *Job) lockJob(ctx context.Context) (func(), error) {
 	l, err := j.state.Acquire(ctx, "job/"+j.cfg.Name, j.env.Holder, j.env.LeaseTTL)
 	if err != nil {
 		return nil, fmt.Errorf("job %s: %w", j.cfg.Name, err)
+	}
+	_, err = storage.CleanUnfinished(ctx, j.stateStore, j.state.Root(), abandonedAfter)
+	if err := j.unless(ctx, err); err != nil {
+		return nil, errors.Join(fmt.Errorf("clean the state bucket: %w", err), l.Release(context.WithoutCancel(ctx)))
 	}
 	return func() {
 		ctx := context.WithoutCancel(ctx)

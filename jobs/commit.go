@@ -102,8 +102,8 @@ func (r *Run) commitAll(ctx context.Context) error {
 		switch {
 		case err == nil:
 			err = r.noteCommit(ctx, t.slot, c)
-		case ctx.Err() != nil, runLevel(err):
-			return err
+		case ctx.Err() != nil, runLevel(err), errors.Is(err, warehouse.ErrUnsettled):
+			return err // what became of the table is settled when the run is taken up again
 		case t.prefix() != nil && !errors.Is(err, warehouse.ErrLimit):
 			return err // objects are changed one by one: what is begun is taken up, not left
 		default:
@@ -167,6 +167,7 @@ func (r *Run) commit(ctx context.Context, t *boundTarget) (*warehouse.Committed,
 		Dangling:   t.sel.Compact != nil,
 		Fence:      r.fence,
 		Attempts:   r.job.cfg.Commit.Attempts,
+		Patience:   r.job.cfg.Commit.Patience.Duration(),
 		Grace:      r.job.cfg.Grace.Duration(),
 		Properties: map[string]string{"expunge.job": r.job.cfg.Name},
 		Redefined:  t.action.Redefined,

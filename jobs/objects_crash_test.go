@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -119,13 +115,9 @@ func TestKillsAtObjectsEndAsUndisturbed(t *testing.T) {
 	killed := 0
 	for at := int64(3); at <= n.Load(); at += 2 * stride(n.Load()) {
 		restoreDir(t, copied, l.dir)
-		c := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
-		c.Env = append(os.Environ(), "EXPUNGE_KILL_AT="+strconv.FormatInt(at, 10), "EXPUNGE_KILL_JOB="+filepath.Join(l.dir, "job.yaml"), "EXPUNGE_KILL_AFTER="+strings.Repeat("1", int(at%2)))
-		out, err := c.CombinedOutput()
-		if ws, ok := c.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		way := []string{"kill before", "kill after"}[at%2]
+		if kill(t, "", filepath.Join(l.dir, "job.yaml"), way, at) {
 			killed++
-		} else if err != nil {
-			t.Logf("kill at %d: %v\n%s", at, err, out)
 		}
 		l.settleObjects(t, fmt.Sprintf("kill at operation %d", at))
 	}

@@ -29,7 +29,7 @@ func (j *Job) Policy(ctx context.Context) (json.RawMessage, []string, error) {
 			p.objects("ReadKeys", s, "s3:GetObject")
 		}
 	}
-	p.objects("State", strings.TrimSuffix(j.cfg.State, "/")+"/", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+	p.objects("State", strings.TrimSuffix(j.cfg.State, "/")+"/", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
 	var warnings []string
 	for i := range j.cfg.Targets {
 		tc := &j.cfg.Targets[i]
@@ -115,7 +115,7 @@ func (p *policyBuilder) json() (json.RawMessage, error) {
 	if len(p.statements) == 0 {
 		return nil, nil
 	}
-	list := []string{"s3:ListBucket"}
+	list := []string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}
 	if p.versions {
 		list = append(list, "s3:ListBucketVersions")
 		all := statement{Sid: "Buckets", Effect: "Allow", Action: []string{"s3:GetBucketVersioning", "s3:ListBucketMultipartUploads"}}

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/expunge/expunge/configs"
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/state"
+	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/warehouse"
@@ -276,7 +278,38 @@ func (r *Run) lock(ctx context.Context) error {
 		}
 		r.leases = append(r.leases, l)
 	}
+	return r.cleanUnfinished(ctx)
+}
+
+// unfinisher is a target that can drop what dead processes of a run left half
+// written in it.
+type unfinisher interface {
+	CleanUnfinished(ctx context.Context, runID string) error
+}
+
+// cleanUnfinished comes right after the leases: nobody else is writing for this run.
+func (r *Run) cleanUnfinished(ctx context.Context) error {
+	for _, t := range r.targets {
+		u, ok := t.target.(unfinisher)
+		if !ok {
+			continue
+		}
+		if err := r.job.unless(ctx, u.CleanUnfinished(ctx, r.ID())); err != nil {
+			r.unlock(ctx)
+			return err
+		}
+	}
 	return nil
+}
+
+// unless lets a cleaning that the store does not allow pass with a warning:
+// whoever gave so few permissions gets litter, not a run that stands still.
+func (j *Job) unless(ctx context.Context, err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, storage.ErrUnsupported) || errors.Is(err, storage.ErrReadOnly) {
+		j.env.Log.WarnContext(ctx, "unfinished writes of dead processes were not looked for", "error", err)
+		return nil
+	}
+	return err
 }
 
 func (r *Run) unlock(ctx context.Context) {

@@ -18,11 +18,16 @@ import (
 )
 
 // contents digests what a reader of the head sees: every row, all columns,
-// deletes applied, whatever the files are. Rows are compared as a set.
+// deletes applied, whatever the files are, and from version 3 on the ids of the
+// rows as well. Rows are compared as a set.
 func contents(t *testing.T, lake *demo.Lakehouse, name string) (digest string, rows int64) {
 	t.Helper()
 	tbl := loadTable(t, lake, name)
-	arrow, err := tbl.Scan().ToArrowTable(context.Background())
+	var opts []table.ScanOption
+	if tbl.Metadata().Version() >= 3 {
+		opts = append(opts, table.WithRowLineage())
+	}
+	arrow, err := tbl.Scan(opts...).ToArrowTable(context.Background())
 	if err != nil {
 		t.Fatalf("scan %s: %v", name, err)
 	}

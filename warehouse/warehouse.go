@@ -31,6 +31,8 @@ var (
 	ErrAction = errors.New("the action cannot be carried out on this column")
 	// ErrConflict: the head moved during a commit attempt; the committer retries by itself, callers see it once attempts are used up.
 	ErrConflict = errors.New("concurrent change")
+	// ErrUnsettled: a commit was sent and it could not be learned whether it happened. Calling Commit again settles it.
+	ErrUnsettled = errors.New("the commit may have happened")
 	// ErrLimit: a limit of the job would be passed; nothing was committed.
 	ErrLimit = errors.New("limit reached")
 	// ErrFenced: the run no longer holds its lease.
@@ -294,7 +296,10 @@ type CommitRequest struct {
 	Fence func(ctx context.Context) error
 	// Dangling asks for the removal of delete files that cover nothing live, though no file is replaced.
 	Dangling bool
+	// A commit that loses against other writers is given up when it was tried Attempts times and for
+	// Patience, both: a stream of short commits uses up attempts fast, and a slow store uses up time.
 	Attempts int
+	Patience time.Duration
 	// Grace > 0 sets a protecting tag on the snapshot before; ProtectUntil is recorded in it.
 	Grace        time.Duration
 	ProtectUntil time.Time

@@ -416,6 +416,11 @@ func (w *decoratedWriter) Close() error {
 	if !IsTransient(w.err) {
 		w.closed = true
 	}
+	if w.closed && w.err != nil {
+		// A decorator may have refused before the writer below was closed: its
+		// temporary file or upload must not stay. After a Close this does nothing.
+		_ = w.inner.Abort()
+	}
 	return w.err
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -440,5 +441,26 @@ func BenchmarkDecoratedReadAt(b *testing.B) {
 		if _, err := o.ReadAt(buf, 4096); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestRefusedCloseLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	gone := errors.New("gone")
+	s := storage.WithFaults(storage.New(nil), &storage.Faults{Pick: func(_ int64, c storage.Call) *storage.Fault {
+		if c.Op == storage.OpClose {
+			return &storage.Fault{Action: storage.FailBefore, Err: gone}
+		}
+		return nil
+	}})
+	w, err := s.Create(t.Context(), dir+"/x", storage.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); !errors.Is(err, gone) {
+		t.Errorf("close: %v, want the injected error", err)
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
+		t.Errorf("%d files are left (%v), want none", len(names), err)
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// tempPrefix marks files that a write has begun and not finished. The name
+// TempPrefix marks files that a write has begun and not finished. The name
 // carries nothing of the object's own name, which may hold a partition value.
-const tempPrefix = ".expunge-tmp-"
+const TempPrefix = ".expunge-tmp-"
 
 // local keeps objects as plain files: no sidecars, nothing beside them but
 // temporary files while they are written.
@@ -214,7 +214,7 @@ func mkdirAll(dir string, private bool) error {
 }
 
 // isTemp says whether a file name is one of our temporary files.
-func isTemp(name string) bool { return strings.HasPrefix(name, tempPrefix) }
+func isTemp(name string) bool { return strings.HasPrefix(name, TempPrefix) }
 
 // copyBuffers are for copies that the kernel can't do.
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}

@@ -68,7 +68,7 @@ func createTemp(dir string, private bool) (*os.File, error) {
 	var id [8]byte
 	for {
 		_, _ = rand.Read(id[:]) // never fails since Go 1.24
-		f, err := os.OpenFile(filepath.Join(dir, tempPrefix+hex.EncodeToString(id[:])), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		f, err := os.OpenFile(filepath.Join(dir, TempPrefix+hex.EncodeToString(id[:])), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if os.IsExist(err) {
 			continue
 		}

@@ -307,22 +307,18 @@ type protect struct {
 	ageMs    int64 // max-ref-age-ms: the tag lapses by itself when the grace is over
 }
 
-// commit writes the manifest list and swaps the head of main from parent to
-// the draft, if main still is at parent. The fence is asked last.
-func (a *author) commit(ctx context.Context, tbl *table.Table, d draft, fence func(context.Context) error) (*table.Table, error) {
+// commit swaps the head of main from the table's to snap, which writeList
+// wrote on top of it, if main still is there. The fence is asked last.
+func (a *author) commit(ctx context.Context, tbl *table.Table, snap *table.Snapshot, tag *protect, fence func(context.Context) error) (*table.Table, error) {
 	meta := tbl.Metadata()
 	parent := meta.CurrentSnapshot()
-	snap, err := a.writeList(ctx, meta, parent, d)
-	if err != nil {
-		return nil, err
-	}
 	reqs := []table.Requirement{
 		table.AssertTableUUID(meta.TableUUID()),
 		table.AssertRefSnapshotID(table.MainBranch, &parent.SnapshotID),
 	}
 	updates := []table.Update{table.NewAddSnapshotUpdate(snap), setMain(meta, a.snapID)}
-	if d.tag != nil {
-		updates = append(updates, table.NewSetSnapshotRefUpdate(d.tag.name, d.tag.snapshot, table.TagRef, d.tag.ageMs, 0, 0))
+	if tag != nil {
+		updates = append(updates, table.NewSetSnapshotRefUpdate(tag.name, tag.snapshot, table.TagRef, tag.ageMs, 0, 0))
 	}
 	return a.t.swap(ctx, reqs, updates, fence)
 }

@@ -81,8 +81,11 @@ func writeFolders(meta table.Metadata) []string {
 	return []string{data, metadata}
 }
 
+// probePrefix starts the names of probe objects.
+const probePrefix = "expunge-probe-"
+
 func (t *Table) probe(ctx context.Context, dir string) (err error) {
-	path := dir + "/expunge-probe-" + strings.ToLower(rand.Text())
+	path := dir + "/" + probePrefix + strings.ToLower(rand.Text())
 	if err := storage.WriteAll(ctx, t.store, path, []byte("probe\n"), storage.CreateOptions{}); err != nil {
 		return fmt.Errorf("write a probe object: %w", err)
 	}

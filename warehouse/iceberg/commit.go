@@ -11,14 +11,15 @@ import (
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/warehouse"
 )
 
 // defaultAttempts is how often a swap is tried when the request does not say.
 const defaultAttempts = 10
 
-// roundsPerAttempt bounds how often files that keep arriving are scanned
-// before an attempt is made.
+// roundsPerAttempt is how many rounds of work on files that keep arriving
+// count as an attempt.
 const roundsPerAttempt = 5
 
 // Commit replaces files of the table in one atomic step.
@@ -26,7 +27,10 @@ const roundsPerAttempt = 5
 // Each attempt loads the fresh head and works out what changed since the plan:
 // files that arrived are scanned (rule 2 of the contract), sources that
 // vanished are withdrawn, and sources with new position deletes or deletion
-// vectors are scanned again. Nothing else forces work to be repeated: appends,
+// vectors are scanned again. What that finds is written at once, manifests
+// included, and then the head is looked at anew: what lies between looking at a
+// head for the last time and swapping it is one list and the catalog's own
+// work, so that a stream of commits of others cannot starve a run. Nothing else forces work to be repeated: appends,
 // compactions and equality deletes of others stay as they are, because the
 // replacements carry the sequence number up to which deletes are folded in, so
 // that later equality deletes still apply to them. The swap asserts the very
@@ -75,6 +79,9 @@ type committer struct {
 	lastDel map[string]bool // delete manifests of the list that sources were last checked against
 
 	attempts, conflicts int
+	rounds              int  // of work before an attempt
+	unsettled           bool // a swap was sent and not plainly refused
+	began               time.Time
 }
 
 // source is a file that the commit replaces or drops.
@@ -105,56 +112,69 @@ func newCommitter(t *Table, req warehouse.CommitRequest) *committer {
 	}
 }
 
-// run makes attempts until one succeeds or they are used up.
+// run makes attempts until one succeeds or patience is used up.
 func (c *committer) run(ctx context.Context) (*warehouse.Committed, error) {
-	rounds := 0
+	c.began = clock.Now(ctx)
 	for {
 		done, again, err := c.attempt(ctx)
 		switch {
 		case err == nil && done != nil:
 			done.Attempts, done.Conflicts = c.attempts, c.conflicts
 			return done, nil
-		case again:
+		case err == nil && again:
 			// More work turned up and was done: look at the head again.
-			if rounds++; rounds > roundsPerAttempt*c.req.Attempts {
+			if c.rounds++; c.spent(ctx) {
 				return nil, fmt.Errorf("files keep arriving faster than they are scanned: %w", warehouse.ErrConflict)
 			}
 			continue
 		}
 		var swap *swapError
 		if !errors.As(err, &swap) || ctx.Err() != nil {
-			return nil, err
+			return c.settle(ctx, err)
 		}
 		c.conflicts++
-		if c.attempts >= c.req.Attempts {
-			return c.lastLook(ctx, swap)
+		if c.attempts >= c.req.Attempts && (!swap.conflict() || c.spent(ctx)) {
+			if swap.conflict() {
+				err = fmt.Errorf("the table kept changing; run it again: %w", warehouse.ErrConflict)
+			}
+			return c.settle(ctx, fmt.Errorf("%d attempts: %w", c.attempts, err))
 		}
-		if err := pause(ctx, c.attempts); err != nil {
-			return nil, err
+		if err := pause(ctx, c.attempts, swap.conflict()); err != nil {
+			return c.settle(ctx, err)
 		}
 	}
 }
 
-// lastLook settles a last attempt whose outcome is not known.
-func (c *committer) lastLook(ctx context.Context, swap *swapError) (*warehouse.Committed, error) {
+// spent says that it was tried often enough and for long enough.
+func (c *committer) spent(ctx context.Context) bool {
+	return c.attempts+c.rounds/roundsPerAttempt >= c.req.Attempts && clock.Now(ctx).Sub(c.began) >= c.req.Patience
+}
+
+// settle ends a commit that failed. Where a swap was sent that was not plainly
+// refused, the table tells whether it has happened all the same: nobody may be
+// told that a table was left as it was when it was not.
+func (c *committer) settle(ctx context.Context, failed error) (*warehouse.Committed, error) {
+	if !c.unsettled {
+		return nil, failed
+	}
 	tbl, err := c.t.load(ctx)
-	if err == nil {
-		if snap := ourCommit(tbl.Metadata(), c.req.RunID, c.req.Group); snap != nil {
-			done, err := c.adopt(ctx, tbl, snap)
-			if err == nil {
-				done.Attempts, done.Conflicts = c.attempts, c.conflicts
-			}
-			return done, err
-		}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", warehouse.ErrUnsettled, failed)
 	}
-	if swap.conflict() {
-		return nil, fmt.Errorf("%d attempts, the table kept changing; run it again: %w", c.attempts, warehouse.ErrConflict)
+	snap := ourCommit(tbl.Metadata(), c.req.RunID, c.req.Group)
+	if snap == nil {
+		return nil, failed
 	}
-	return nil, fmt.Errorf("%d attempts: %w", c.attempts, swap)
+	done, err := c.adopt(ctx, tbl, snap)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", warehouse.ErrUnsettled, err)
+	}
+	done.Attempts, done.Conflicts = c.attempts, c.conflicts
+	return done, nil
 }
 
 // attempt looks at the head, does what is missing, and swaps. again says that
-// files were scanned, so that the head must be looked at anew.
+// something was missing, so that the head must be looked at anew.
 func (c *committer) attempt(ctx context.Context) (done *warehouse.Committed, again bool, err error) {
 	tbl, err := c.t.load(ctx)
 	if err != nil {
@@ -192,17 +212,34 @@ func (c *committer) attempt(ctx context.Context) (done *warehouse.Committed, aga
 		return nil, false, err
 	}
 	if len(tasks) > 0 {
-		return nil, true, c.scan(ctx, head, tasks)
+		if err := c.scan(ctx, head, tasks); err != nil {
+			return nil, false, err
+		}
+		// Manifests of what was found are written now rather than on the way to the swap.
+		if err := c.loadUnits(ctx, list); err != nil {
+			return nil, false, err
+		}
 	}
 	live, err := c.liveSources(list)
 	if err != nil {
 		return nil, false, err
 	}
 	if len(live) == 0 && (!c.req.Dangling || len(c.removable(list, live)) == 0) {
+		if len(tasks) > 0 {
+			return nil, true, nil
+		}
 		done, err := c.nothing(ctx, tbl)
 		return done, false, err
 	}
-	done, err = c.write(ctx, tbl, head, list, live)
+	before := c.author.files.Load()
+	out, d, err := c.draft(ctx, head, list, live)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(tasks) > 0 || c.author.files.Load() > before && c.rounds <= roundsPerAttempt*c.attempts {
+		return nil, true, nil
+	}
+	done, err = c.write(ctx, tbl, head, list, live, out, d)
 	return done, false, err
 }
 
@@ -334,10 +371,15 @@ func (e *swapError) conflict() bool {
 		strings.Contains(strings.ToLower(e.err.Error()), "requirement failed")
 }
 
-// pause backs off between attempts, with jitter.
-func pause(ctx context.Context, attempt int) error {
-	d := min(50*time.Millisecond<<min(attempt, 6), 2*time.Second)
-	timer := time.NewTimer(d/2 + rand.N(d/2))
+// pause backs off between attempts. After a conflict it is short, because what
+// others commit meanwhile is more to look at; a catalog that fails gets longer.
+// It is all jitter, so that two who retry do not stay in step.
+func pause(ctx context.Context, attempt int, conflict bool) error {
+	limit := 2 * time.Second
+	if conflict {
+		limit = limit / 4
+	}
+	timer := time.NewTimer(rand.N(min(10*time.Millisecond<<min(attempt, 8), limit)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -315,8 +315,9 @@ func (c *committer) merge(ctx context.Context, head *table.Snapshot, key pathKey
 	if err := c.addSource(r, len(c.extra)-1, head.SequenceNumber); err != nil {
 		return err
 	}
-	c.added = addedManifests{}
-	if !known {
+	if known {
+		c.added = addedManifests{} // they may list its former output
+	} else {
 		c.resolved.add(key)
 		// Its manifest was read when the file was none of ours.
 		delete(c.data, c.origin[key])
@@ -343,10 +344,15 @@ func (c *committer) used(ctx context.Context) func(yield func(warehouse.Result, 
 				return
 			}
 		}
-		for i, r := range c.extra {
-			if s := c.sources[keyOf(r.Task.File.Path)]; s != nil && s.extra == i && !yield(r, nil) {
-				return
-			}
+		c.usedExtra(yield)
+	}
+}
+
+// usedExtra yields those of later scans alone.
+func (c *committer) usedExtra(yield func(warehouse.Result, error) bool) {
+	for i, r := range c.extra {
+		if s := c.sources[keyOf(r.Task.File.Path)]; s != nil && s.extra == i && !yield(r, nil) {
+			return
 		}
 	}
 }

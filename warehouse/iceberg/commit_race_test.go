@@ -23,6 +23,7 @@ import (
 type crowd struct {
 	l    *planLake
 	stop chan struct{}
+	rest time.Duration // of every writer between its commits; 0 = its own
 	wg   sync.WaitGroup
 
 	// reading is held while a merge-on-read delete reads data files. A purge
@@ -36,6 +37,9 @@ type crowd struct {
 }
 
 func (c *crowd) start(name string, rest time.Duration, step func(n int) (func(), error)) {
+	if c.rest > 0 {
+		rest = c.rest
+	}
 	c.wg.Go(func() {
 		for n := 0; ; {
 			select {
@@ -229,8 +233,8 @@ func TestBusyWritersAreNeverUndoneAndDoNotStarveARun(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for i := 0; i < 50 && !c.busy(); i++ {
-		time.Sleep(50 * time.Millisecond)
+	for end := time.Now().Add(30 * time.Second); !c.busy() && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
 	}
 	close(c.stop)
 	c.wg.Wait()

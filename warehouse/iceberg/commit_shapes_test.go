@@ -64,7 +64,16 @@ func (l *planLake) mixManifests(name string, remove func(df icebergo.DataFile) b
 		}
 		d.manifests = append(d.manifests, r.done...)
 	}
-	if _, err := a.commit(l.ctx, raw, d, nil); err != nil {
+	l.commitDraft(a, raw, d)
+}
+
+func (l *planLake) commitDraft(a *author, raw *table.Table, d draft) {
+	l.t.Helper()
+	snap, err := a.writeList(l.ctx, raw.Metadata(), raw.CurrentSnapshot(), d)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if _, err := a.commit(l.ctx, raw, snap, nil, nil); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -244,9 +253,7 @@ func TestManifestListsWithoutCountsAreRead(t *testing.T) {
 			AddedFiles(-1).ExistingFiles(-1).DeletedFiles(-1).AddedRows(-1).ExistingRows(-1).DeletedRows(-1).Build()
 	}
 	a := tbl.newAuthor(raw.Metadata(), "old", "g0")
-	if _, err := a.commit(l.ctx, raw, draft{op: table.OpReplace, manifests: list}, nil); err != nil {
-		t.Fatal(err)
-	}
+	l.commitDraft(a, raw, draft{op: table.OpReplace, manifests: list})
 	e := l.eraser("t", "r1", 4).prepare()
 	c := e.commit()
 	l.wantRows("t", rowsOf(0, 40, 10, 4))

@@ -2,6 +2,7 @@ package iceberg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,43 +11,59 @@ import (
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
+	"github.com/sourcegraph/conc/pool"
 
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/warehouse"
 )
 
-// addedManifests are the manifests of the replacements, for one set of sources.
+// addedManifests are the manifests of the replacements. Sources that turn up
+// later get manifests of their own.
 type addedManifests struct {
-	forSources pathKey
-	written    bool
-	files      []iceberg.ManifestFile
-	stats      changes
+	listed pathSet // the sources whose outputs they list
+	files  []iceberg.ManifestFile
+	stats  changes
 }
 
+// maxAdded is how many manifests of replacements there may be before they are
+// written anew as few.
+const maxAdded = 64
+
 // write authors the snapshot on top of head and swaps.
-func (c *committer) write(ctx context.Context, tbl *table.Table, head *table.Snapshot, list []iceberg.ManifestFile, live map[pathKey]bool) (*warehouse.Committed, error) {
-	out, d, err := c.draft(ctx, head, list, live)
-	if err != nil {
-		return nil, err
-	}
+func (c *committer) write(ctx context.Context, tbl *table.Table, head *table.Snapshot, list []iceberg.ManifestFile, live map[pathKey]bool, out *warehouse.Committed, d *draft) (*warehouse.Committed, error) {
 	if c.req.Check != nil {
 		if err := c.req.Check(c.totals(list, live)); err != nil {
 			return nil, err
 		}
 	}
-	if out.Before, err = c.t.describe(ctx, tbl); err != nil {
-		return nil, err
-	}
-	if out.Withdrawn, err = c.withdrawn(ctx, live); err != nil {
-		return nil, err
-	}
 	c.attempts++
-	after, err := c.author.commit(ctx, tbl, *d, c.req.Fence)
+	var snap *table.Snapshot
+	// What the commit says of itself is read while its list is written.
+	p := pool.New().WithContext(ctx).WithCancelOnError().WithFirstError()
+	p.Go(func(ctx context.Context) (err error) {
+		snap, err = c.author.writeList(ctx, tbl.Metadata(), head, *d)
+		return err
+	})
+	p.Go(func(ctx context.Context) (err error) {
+		out.Before, err = c.t.describe(ctx, tbl)
+		return err
+	})
+	p.Go(func(ctx context.Context) (err error) {
+		out.Withdrawn, err = c.withdrawn(ctx, live)
+		return err
+	})
+	err := p.Wait()
 	if err != nil {
 		return nil, err
 	}
-	// The swap has happened. Failing to describe what is there now would make
-	// the caller think otherwise: the next try adopts it.
+	after, err := c.author.commit(ctx, tbl, snap, d.tag, c.req.Fence)
+	var swap *swapError
+	if err == nil || errors.As(err, &swap) && !swap.conflict() {
+		c.unsettled = true
+	}
+	if err != nil {
+		return nil, err
+	}
 	if out.After, err = c.t.describe(ctx, after); err != nil {
 		return nil, err
 	}
@@ -257,11 +274,19 @@ func (c *committer) rewriteDeletes(ctx context.Context, u *deleteUnit, leaving [
 // order and the row ids of the file it stands in for, and with the sequence
 // number up to which deletes are folded into it.
 func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (addedManifests, error) {
-	want := sumOf(live)
-	if c.added.written && c.added.forSources == want {
-		return c.added, nil
+	for k := range c.added.listed {
+		if !live[k] {
+			c.added = addedManifests{} // it vanished
+			break
+		}
 	}
-	out := addedManifests{forSources: want, written: true}
+	if len(c.added.files) > maxAdded {
+		c.added = addedManifests{}
+	}
+	later := len(c.added.listed) > 0
+	if !later {
+		c.added.listed = pathSet{}
+	}
 	rolls := map[int32]*roll{}
 	packed := pathSet{}
 	defer func() {
@@ -269,12 +294,13 @@ func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (
 			r.abort()
 		}
 	}()
-	for r, err := range c.used(ctx) {
+	out := addedManifests{listed: pathSet{}}
+	for r, err := range c.toList(ctx, later) {
 		if err != nil {
 			return out, err
 		}
 		key := keyOf(r.Task.File.Path)
-		if !live[key] || r.Status != warehouse.Rewritten {
+		if !live[key] || r.Status != warehouse.Rewritten || c.added.listed.has(key) {
 			continue
 		}
 		s := c.sources[key]
@@ -304,6 +330,7 @@ func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (
 		if err := w.added(ctx, c.author.sequence(seq), df); err != nil {
 			return out, err
 		}
+		out.listed.add(key)
 		out.stats.addData(r.Output.Rows, r.Output.Size)
 	}
 	for _, spec := range slices.Sorted(maps.Keys(rolls)) {
@@ -312,8 +339,20 @@ func (c *committer) addedManifests(ctx context.Context, live map[pathKey]bool) (
 		}
 		out.files = append(out.files, rolls[spec].done...)
 	}
-	c.added = out
-	return out, nil
+	// Only now, when all of them are durable.
+	maps.Copy(c.added.listed, out.listed)
+	c.added.files = append(c.added.files, out.files...)
+	c.added.stats.add(out.stats)
+	return c.added, nil
+}
+
+// toList yields the results whose outputs are to be listed: all that are used,
+// or those of rescans alone when the others are listed already.
+func (c *committer) toList(ctx context.Context, later bool) func(yield func(warehouse.Result, error) bool) {
+	if !later {
+		return c.used(ctx)
+	}
+	return c.usedExtra
 }
 
 // sequence is a data sequence number as an entry states it; format 1 has none.
@@ -355,14 +394,6 @@ func orEmpty[V any](m map[int]V) map[int]V {
 		return map[int]V{}
 	}
 	return m
-}
-
-func sumOf(live map[pathKey]bool) pathKey {
-	keys := make([]pathKey, 0, len(live))
-	for k := range live {
-		keys = append(keys, k)
-	}
-	return removalKey(keys)
 }
 
 // protect is the tag that keeps the snapshot before, and with it every

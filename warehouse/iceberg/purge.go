@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
-	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/warehouse"
 )
 
-// purgeAttempts bounds how often the expiry is tried against other writers.
-const purgeAttempts = 20
+// purgeAttempts and purgePatience bound how often and for how long the expiry
+// is tried against other writers; it is given up when both are used up.
+const (
+	purgeAttempts = 20
+	purgePatience = 5 * time.Minute
+)
 
 // Purge removes what history still holds of a committed run. The order is
 // fixed, so that a crash at any point leaves nothing that a second call does
@@ -49,8 +55,12 @@ type purge struct {
 
 	resumed bool // a former call began: it may have removed files
 
-	eq   *equalityCache
-	held heldCache
+	// What attempts have in common, so that the time between loading a head and
+	// replacing it stays short.
+	eq     *equalityCache
+	held   heldCache
+	author *author
+	clean  cleanCache
 }
 
 func (p *purge) run(ctx context.Context) (*warehouse.Purged, error) {
@@ -118,10 +128,25 @@ func (p *purge) expire(ctx context.Context, tbl *table.Table) (*table.Table, *in
 		return nil, nil, err
 	}
 	p.resumed = len(gone.Snapshots) > 0
+	began := clock.Now(ctx)
+	prepared := false
 	for attempt := 1; ; attempt++ {
 		h, err := p.history(ctx, tbl.Metadata())
 		if err != nil {
 			return nil, nil, err
+		}
+		if !prepared && h.newHead() {
+			// The long part, once and before the head is looked at for the last time.
+			prepared = true
+			if _, err := p.cleanDraft(ctx, tbl.Metadata(), h); err != nil {
+				return nil, nil, err
+			}
+			if tbl, err = p.t.load(ctx); err != nil {
+				return nil, nil, err
+			}
+			if h, err = p.history(ctx, tbl.Metadata()); err != nil {
+				return nil, nil, err
+			}
 		}
 		if h.settled() {
 			p.out.Blockers = append(p.out.Blockers, h.blockers...)
@@ -145,13 +170,13 @@ func (p *purge) expire(ctx context.Context, tbl *table.Table) (*table.Table, *in
 		if !errors.As(err, &swap) || ctx.Err() != nil {
 			return nil, nil, err
 		}
-		if attempt >= purgeAttempts {
+		if attempt >= purgeAttempts && (!swap.conflict() || clock.Now(ctx).Sub(began) >= purgePatience) {
 			if swap.conflict() {
 				return nil, nil, fmt.Errorf("%d attempts, the table kept changing; run it again: %w", attempt, warehouse.ErrConflict)
 			}
 			return nil, nil, err
 		}
-		if err := pause(ctx, attempt); err != nil {
+		if err := pause(ctx, attempt, swap.conflict()); err != nil {
 			return nil, nil, err
 		}
 		if tbl, err = p.t.load(ctx); err != nil {
@@ -203,20 +228,45 @@ func (p *purge) swapHistory(ctx context.Context, tbl *table.Table, h *history) (
 // cleanHead writes the new head: the same live files, less tombstones, and
 // equality delete files without the run's keys.
 func (p *purge) cleanHead(ctx context.Context, meta table.Metadata, head *table.Snapshot, h *history) (*table.Snapshot, int64, error) {
-	a := p.t.newAuthor(meta, p.req.RunID, "purge")
-	old := map[pathKey]iceberg.DataFile{}
-	list, dropped, err := a.clean(ctx, head, h.strips, func(df iceberg.DataFile) { old[keyOf(df.FilePath())] = df })
+	d, err := p.cleanDraft(ctx, meta, h)
 	if err != nil {
 		return nil, 0, err
 	}
-	d := draft{op: table.OpReplace, props: map[string]string{propPurged: p.req.RunID}}
-	added, err := a.stripped(ctx, p.req.RunID, h.strips, old, &d.stats)
-	if err != nil {
-		return nil, 0, err
+	snap, err := p.author.writeList(ctx, meta, head, d.draft)
+	return snap, d.dropped, err
+}
+
+// cleaned is a draft without tombstones, and how many it leaves out.
+type cleaned struct {
+	draft
+	dropped int64
+}
+
+// cleanDraft writes the manifests of the new head, or takes those that an
+// earlier attempt wrote in place of the same ones.
+func (p *purge) cleanDraft(ctx context.Context, meta table.Metadata, h *history) (*cleaned, error) {
+	// A new author, with names and a snapshot id of its own, for other contents,
+	// and when a swap whose answer was lost has used up the old one's.
+	if !p.clean.holds(h.strips) || p.author.meta.Version() != meta.Version() || meta.SnapshotByID(p.author.snapID) != nil {
+		p.author, p.clean = p.t.newAuthor(meta, p.req.RunID, "purge"), newCleanCache(h.strips)
 	}
-	d.manifests = append(list, added...)
-	snap, err := a.writeList(ctx, meta, head, d)
-	return snap, dropped, err
+	p.author.meta = meta
+	list, dropped, err := p.author.clean(ctx, meta.CurrentSnapshot(), h.strips, &p.clean)
+	if err != nil {
+		return nil, err
+	}
+	d := &cleaned{draft: draft{op: table.OpReplace, props: map[string]string{propPurged: p.req.RunID}}, dropped: dropped}
+	if len(h.strips) > 0 && !p.clean.stripped {
+		stats := changes{}
+		p.clean.added, err = p.author.stripped(ctx, p.req.RunID, h.strips, p.clean.left, &stats)
+		if err != nil {
+			return nil, err
+		}
+		p.clean.stats, p.clean.stripped = stats, true
+	}
+	d.stats = p.clean.stats
+	d.manifests = slices.Concat(list, p.clean.added)
+	return d, nil
 }
 
 // withoutStatisticsOf drops statistics files together with their snapshots,

@@ -284,47 +284,96 @@ func (t *Table) tombstones(ctx context.Context, m iceberg.ManifestFile) (n int64
 	return n, nil
 }
 
+// cleanCache keeps what attempts of one purge wrote. Manifests are immutable,
+// so what was written in place of one holds for every later head that lists it.
+type cleanCache struct {
+	strips   pathKey // the answers hold for these delete files
+	kept     map[string]cleanManifest
+	left     map[pathKey]iceberg.DataFile // entries of the stripped delete files
+	stripped bool                         // they were written without the keys:
+	added    []iceberg.ManifestFile       // the manifests of what is left of them
+	stats    changes
+}
+
+// cleanManifest is what stands in place of a manifest.
+type cleanManifest struct {
+	files   []iceberg.ManifestFile
+	dropped int64 // tombstones
+}
+
+func newCleanCache(strips []*strip) cleanCache {
+	return cleanCache{strips: stripSum(strips), kept: map[string]cleanManifest{}, left: map[pathKey]iceberg.DataFile{}}
+}
+
+// holds says that what was written is for these delete files.
+func (c *cleanCache) holds(strips []*strip) bool {
+	return c.kept != nil && c.strips == stripSum(strips)
+}
+
+// stripSum identifies delete files and the tuples that leave them, which
+// depends on the data files that are live.
+func stripSum(strips []*strip) pathKey {
+	var keys []pathKey
+	for _, s := range strips {
+		keys = append(keys, s.key)
+		for tuple := range s.hits {
+			if s.leaves([]byte(tuple)) {
+				keys = append(keys, keyOf(tuple))
+			}
+		}
+	}
+	return removalKey(keys)
+}
+
 // clean lists a snapshot's manifests without tombstones: those of DELETED
 // entries alone are left out, mixed ones are rewritten, data and delete
-// manifests alike. Entries of stripped delete files leave without a trace and
-// are passed to left.
-func (a *author) clean(ctx context.Context, s *table.Snapshot, strips []*strip, left func(iceberg.DataFile)) (list []iceberg.ManifestFile, dropped int64, err error) {
+// manifests alike. Entries of stripped delete files leave without a trace.
+func (a *author) clean(ctx context.Context, s *table.Snapshot, strips []*strip, cache *cleanCache) (list []iceberg.ManifestFile, dropped int64, err error) {
 	manifests, err := s.Manifests(a.t.fs(ctx))
 	if err != nil {
 		return nil, 0, fmt.Errorf("read manifest list: %w", hide(err))
 	}
 	keys := stripKeys(strips)
 	for _, m := range manifests {
-		n := int64(m.DeletedDataFiles())
-		if n < 0 {
-			if n, err = a.t.tombstones(ctx, m); err != nil {
+		c, ok := cache.kept[m.FilePath()]
+		if !ok {
+			if c, err = a.cleanOne(ctx, m, keys, cache.left); err != nil {
 				return nil, 0, err
 			}
+			cache.kept[m.FilePath()] = c
 		}
-		stripped := false
-		if len(keys) > 0 && m.ManifestContent() == iceberg.ManifestContentDeletes {
-			if stripped, err = a.t.lists(ctx, m, keys); err != nil {
-				return nil, 0, err
-			}
-		}
-		if n == 0 && !stripped {
-			list = append(list, m)
-			continue
-		}
-		dropped += n
-		kept, err := a.keepEntries(ctx, m, func(df iceberg.DataFile) bool {
-			if !stripped || !keys.has(keyOf(df.FilePath())) {
-				return true
-			}
-			left(df)
-			return false
-		})
-		if err != nil {
-			return nil, 0, err
-		}
-		list = append(list, kept...)
+		list = append(list, c.files...)
+		dropped += c.dropped
 	}
 	return list, dropped, nil
+}
+
+func (a *author) cleanOne(ctx context.Context, m iceberg.ManifestFile, keys pathSet, left map[pathKey]iceberg.DataFile) (c cleanManifest, err error) {
+	c.dropped = int64(m.DeletedDataFiles())
+	if c.dropped < 0 {
+		if c.dropped, err = a.t.tombstones(ctx, m); err != nil {
+			return c, err
+		}
+	}
+	stripped := false
+	if len(keys) > 0 && m.ManifestContent() == iceberg.ManifestContentDeletes {
+		if stripped, err = a.t.lists(ctx, m, keys); err != nil {
+			return c, err
+		}
+	}
+	if c.dropped == 0 && !stripped {
+		c.files = []iceberg.ManifestFile{m}
+		return c, nil
+	}
+	c.files, err = a.keepEntries(ctx, m, func(df iceberg.DataFile) bool {
+		key := keyOf(df.FilePath())
+		if !stripped || !keys.has(key) {
+			return true
+		}
+		left[key] = df
+		return false
+	})
+	return c, err
 }
 
 // keepEntries rewrites a manifest with some of its live entries and no others.

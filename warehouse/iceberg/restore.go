@@ -11,6 +11,7 @@ import (
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -34,6 +35,7 @@ func (t *Table) restore(ctx context.Context, req warehouse.RestoreRequest) (*war
 		return nil, err
 	}
 	out := &warehouse.Committed{RunID: req.RunID, Group: req.Committed.Group}
+	began := clock.Now(ctx)
 	for {
 		done, err := t.restoreOnce(ctx, req, out)
 		var swap *swapError
@@ -41,13 +43,13 @@ func (t *Table) restore(ctx context.Context, req warehouse.RestoreRequest) (*war
 			return done, err
 		}
 		out.Conflicts++
-		if out.Attempts >= purgeAttempts {
+		if out.Attempts >= purgeAttempts && (!swap.conflict() || clock.Now(ctx).Sub(began) >= purgePatience) {
 			if swap.conflict() {
 				return nil, fmt.Errorf("%d attempts, the table kept changing; run it again: %w", out.Attempts, warehouse.ErrConflict)
 			}
 			return nil, err
 		}
-		if err := pause(ctx, out.Attempts); err != nil {
+		if err := pause(ctx, out.Attempts, swap.conflict()); err != nil {
 			return nil, err
 		}
 	}
@@ -101,7 +103,11 @@ func (t *Table) restoreOnce(ctx context.Context, req warehouse.RestoreRequest, o
 		return nil, err
 	}
 	out.Attempts++
-	after, err := d.author.commit(ctx, tbl, d.draft, req.Fence)
+	snap, err := d.author.writeList(ctx, meta, head, d.draft)
+	if err != nil {
+		return nil, err
+	}
+	after, err := d.author.commit(ctx, tbl, snap, d.draft.tag, req.Fence)
 	if err != nil {
 		return nil, err
 	}
