@@ -193,6 +193,10 @@ func run(ctx context.Context, e cli.Env, r cli.RunRequest) (*cli.RunResponse, er
 	defer j.Close()
 	o := options(r.Selection)
 	o.DryRun, o.Confirm = r.DryRun, confirm
+	if r.Compact {
+		sum, err := j.Compact(ctx, o)
+		return runResponse(sum), err
+	}
 	sum, err := j.Run(ctx, o)
 	return runResponse(sum), err
 }

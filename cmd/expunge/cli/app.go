@@ -102,7 +102,7 @@ interrupted, resumable.`,
 	)
 	root.AddCommand(
 		a.demo(), a.init(),
-		a.check(), a.plan(), a.run(), a.scheduler(),
+		a.check(), a.plan(), a.run(), a.compact(), a.scheduler(),
 		a.resume(), a.runs(), a.status(), a.stop(), a.purge(), a.restore(),
 		a.approve(), a.verify(), a.audit(), a.requests(), a.certificate(), a.log(), a.manifest(), a.serve(), a.keygen(),
 		a.file(), a.version(),

@@ -194,6 +194,7 @@ type RunRequest struct {
 	Plan      string       // path of a plan: exactly it is executed
 	State     State        // of a plan
 	Selection Selection
+	Compact   bool   // fold tombstones in and pack small files; no key is loaded and no row erased
 	DryRun    bool   // stop after the plan and scan; nothing is written to a target
 	Engine    string // overrides the job's
 	Workers   int    // overrides the job's; 0 = the job's
