@@ -28,11 +28,10 @@ var meanings = map[string]string{
 	"table metadata files":        "the table's own description, all versions",
 	"orphan files":                "files under the table's folder that nothing refers to",
 	"replaced files and history":  "old copies, kept for the grace so that the run can be undone",
+	"replaced files":              "the files that new ones took the place of",
+	"the run's own copies":        "what the run wrote and no longer needs",
+	"soft-deleted objects":        "copies that the store keeps for a time after removal",
 	"noncurrent versions":         "older versions that the store keeps",
-	"unfinished uploads":          "parts of uploads that never completed",
-	"delete markers":              "the store's notes that an object was removed",
-	"temporary copies":            "copies under the run's own temporary folder",
-	"soft-deleted copies":         "copies that the store keeps for a time after removal",
 }
 
 // SurfaceMeaning explains a surface to somebody who does not know file

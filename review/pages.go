@@ -117,9 +117,18 @@ func notices(v *view, now time.Time, o overviewData) []notice {
 	if log.Broken {
 		bad = append(bad, notice{"bad", "The log does not verify: " + log.Problem, "/log"})
 	}
-	missed, near := 0, 0
-	one, many, link := "run is", "runs are", "/deadlines"
-	if o.Requests.At.IsZero() {
+	due := func(missed, near int, one, many, link string) {
+		if missed > 0 {
+			bad = append(bad, notice{"bad", count(missed, one, many) + " past the deadline and not complete", link})
+		}
+		if near > 0 {
+			wait = append(wait, notice{"wait", fmt.Sprintf("%s within %d days of the deadline and not complete", count(near, one, many), nearDays), link})
+		}
+	}
+	missed, near, _ := requestCounts(o.Requests.List, now)
+	due(missed, near, "request is", "requests are", "/requests")
+	if len(o.Requests.List) == 0 || o.Requests.Unread > 0 { // then runs say what requests cannot
+		missed, near = 0, 0
 		for _, x := range v.Deadlines {
 			switch d := newDeadline(x, now); {
 			case !d.Open:
@@ -129,15 +138,7 @@ func notices(v *view, now time.Time, o overviewData) []notice {
 				near++
 			}
 		}
-	} else {
-		missed, near, _ = requestCounts(o.Requests.List, now)
-		one, many, link = "request is", "requests are", "/requests"
-	}
-	if missed > 0 {
-		bad = append(bad, notice{"bad", count(missed, one, many) + " past the deadline and not complete", link})
-	}
-	if near > 0 {
-		wait = append(wait, notice{"wait", fmt.Sprintf("%s within %d days of the deadline and not complete", count(near, one, many), nearDays), link})
+		due(missed, near, "run is", "runs are", "/deadlines")
 	}
 	overdue := 0
 	for _, x := range v.Residue {

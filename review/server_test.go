@@ -219,7 +219,7 @@ func TestTokenIsNeededAndEnough(t *testing.T) {
 			}
 		}
 	}
-	if resp := s.request("GET", "/healthz", nil); resp.StatusCode != 200 {
+	if resp := s.request("GET", "/healthz", nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("healthz: %d", resp.StatusCode)
 	}
 	if resp := s.request("GET", "/?token="+token, nil); resp.StatusCode != http.StatusUnauthorized {
@@ -288,7 +288,7 @@ func TestNothingSecretIsServed(t *testing.T) {
 			resp := s.request("GET", r.RequestURI(), nil)
 			b, _ := io.ReadAll(resp.Body)
 			visit(r.RequestURI(), resp, string(b))
-			if resp.StatusCode == 200 {
+			if resp.StatusCode == http.StatusOK {
 				t.Errorf("%s: status 200", r)
 			}
 		}

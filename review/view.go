@@ -98,15 +98,20 @@ func newRunView(st state.Status, list []*summary) runView {
 
 // sumUp derives the lists that stand beside the runs.
 func (v *view) sumUp() {
-	targets := map[string]*coverage{}
+	targets, looked := map[string]*coverage{}, map[string]bool{}
 	for _, r := range v.Runs {
 		for _, s := range r.Manifests {
 			v.cover(targets, s)
 		}
-		if r.Last == nil {
+		if len(r.Manifests) == 0 {
 			continue
 		}
-		if r.Last.Deadline != nil {
+		if r.Last == nil { // an audit, say: of a job's looks at the data the newest counts
+			if looked[r.Job] {
+				continue
+			}
+			looked[r.Job] = true
+		} else if r.Last.Deadline != nil {
 			v.Deadlines = append(v.Deadlines, r.Last)
 		}
 		for _, res := range latest(r.Manifests).Residue {
