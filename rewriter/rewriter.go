@@ -91,7 +91,9 @@ type Options struct {
 	SkipCheck bool
 	// SkipDigest leaves Result.SHA256 zero: copied ranges then need not pass through the process.
 	SkipDigest bool
-	// ZstdLevel is 1 (fastest, the default) to 4: a file does not say which level wrote it.
+	// ZstdLevel is 1 (fastest, the default) to 4, for pages that are compressed
+	// anew: a file does not say which level wrote it. Up to 1 pages are edited in
+	// their compressed form where that is possible.
 	ZstdLevel int
 }
 

@@ -7,8 +7,6 @@ type benchCase struct {
 	Kind  kind
 	Data  data
 	Keys  string // name of a key file
-	// Default: DuckDB runs with its default setting too, not only with its best.
-	Default bool
 	// Column of a scan.
 	Column string
 	// Goals of the case, as ratios; 0 is none.
@@ -35,12 +33,13 @@ type data struct {
 	Times  int // row groups of the zstd file so many times over; removed after the case
 }
 
-// goal holds the figures: at most MaxCp times cp's wall, at least so
-// many times DuckDB's best setting in wall and CPU, growth of the file in
-// percent at most, a scan's share of the key column in percent at most.
+// goal holds a case's figures: at most MaxCp times cp's wall; DuckDB's default
+// setting takes at least so many times the wall and CPU, its best setting at
+// least BestCPU times the CPU; growth of the file in percent at most; a scan's
+// share of the key column in percent at most.
 type goal struct {
-	MaxCp, Wall, CPU float64
-	Growth, Share    float64
+	MaxCp, Wall, CPU, BestCPU float64
+	Growth, Share             float64
 }
 
 const rows = 10_000_000
@@ -61,21 +60,22 @@ const (
 	keys60   = "n220"
 	keysAll  = "n4000"
 	keysScan = "million"
-	keysFew  = "n23"
+	keysFew  = "r23"
 )
 
 func cases() []benchCase {
 	out := []benchCase{
 		{Name: "zstd-0.5", Title: "one row", Kind: kindRewrite, Data: zstdFile, Keys: keysOne, Goal: goal{MaxCp: 2, Wall: 25, CPU: 30}},
 		{Name: "zstd-15", Title: "about 15 % of the pages", Kind: kindRewrite, Data: zstdFile, Keys: keys15, Goal: goal{Wall: 9, CPU: 9}},
-		{Name: "zstd-60", Title: "about 60 % of the pages", Kind: kindRewrite, Data: zstdFile, Keys: keys60, Default: true, Goal: goal{Wall: 2.5, CPU: 2.5}},
-		{Name: "zstd-100", Title: "every page", Kind: kindRewrite, Data: zstdFile, Keys: keysAll, Goal: goal{CPU: 1.2, Growth: 1}},
+		{Name: "zstd-60", Title: "about 60 % of the pages", Kind: kindRewrite, Data: zstdFile, Keys: keys60, Goal: goal{Wall: 2.5, CPU: 2.5}},
+		{Name: "zstd-100", Title: "every page", Kind: kindRewrite, Data: zstdFile, Keys: keysAll, Goal: goal{BestCPU: 1.2, Growth: 1}},
 		{Name: "sorted-15", Title: "sorted by key, the same users as 15 %", Kind: kindRewrite, Data: sortedFile, Keys: keys15, Goal: goal{Wall: 9, CPU: 9}},
-		{Name: "sorted-100", Title: "sorted by key, the same users as every page", Kind: kindRewrite, Data: sortedFile, Keys: keysAll, Goal: goal{CPU: 1.2, Growth: 1}},
-		{Name: "snappy-100", Title: "Snappy, every page", Kind: kindRewrite, Data: snappyFile, Keys: keysAll, Goal: goal{CPU: 1.8, Growth: 1}},
-		{Name: "scan-int64", Title: "scan an int64 column for 1 M keys", Kind: kindScan, Data: zstdFile, Keys: keysScan, Column: "user_id", Goal: goal{CPU: 2.2}},
-		{Name: "scan-string", Title: "scan a string column for 1 M keys", Kind: kindScan, Data: zstdFile, Keys: keysScan, Column: "email", Goal: goal{CPU: 1.6}},
-		{Name: "scan-pruned", Title: "sorted by key, scan for 23 keys", Kind: kindPruned, Data: sortedFile, Keys: keysFew, Column: "user_id", Goal: goal{Share: 2}},
+		{Name: "sorted-100", Title: "sorted by key, the same users as every page", Kind: kindRewrite, Data: sortedFile, Keys: keysAll, Goal: goal{BestCPU: 1.2, Growth: 1}},
+		{Name: "snappy-100", Title: "Snappy, every page", Kind: kindRewrite, Data: snappyFile, Keys: keysAll, Goal: goal{BestCPU: 1.8, Growth: 1}},
+		{Name: "scan-int64", Title: "scan an int64 column for 1 M keys", Kind: kindScan, Data: zstdFile, Keys: keysScan, Column: "user_id", Goal: goal{BestCPU: 2.2}},
+		{Name: "scan-string", Title: "scan a string column for 1 M keys", Kind: kindScan, Data: zstdFile, Keys: keysScan, Column: "email", Goal: goal{BestCPU: 1.6}},
+		{Name: "scan-pruned", Title: "sorted by key, scan for 23 neighbouring keys", Kind: kindPruned, Data: sortedFile, Keys: keysFew, Column: "user_id", Goal: goal{Share: 2}},
+		{Name: "scan-spread", Title: "sorted by key, scan for 23 keys of any place", Kind: kindPruned, Data: sortedFile, Keys: "n23", Column: "user_id"},
 		{Name: "cost-check", Title: "decode check (every page)", Kind: kindCost, Data: zstdFile, Keys: keysAll},
 		{Name: "cost-digest", Title: "SHA-256 of the output (one row)", Kind: kindCost, Data: zstdFile, Keys: keysOne},
 		{Name: "cost-bloom", Title: "bloom filters of two columns rebuilt (one row a row group)", Kind: kindCost, Data: bloomFile, Keys: "q4"},

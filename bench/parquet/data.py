@@ -134,7 +134,8 @@ def write(a):
 
 
 def keys(a):
-    """one: a user of one row. nK: K users. qK: K users of one row each. million: a million ids and e-mails, of which
+    """one: a user of one row. nK: K users. qK: K users of one row each. rK: K users
+    whose ids are neighbours. million: a million ids and e-mails, of which
     100,000 are users of the file."""
     rows = np.arange(a.rows, dtype=np.uint64)
     user, _ = users_of(rows, a.rows)
@@ -146,6 +147,10 @@ def keys(a):
         chosen = single[:1]
     elif a.keys == "million":
         chosen = np.concatenate([shuffled[:100_000], np.arange(10**8 - 900_000, 10**8, dtype=np.uint64)])
+    elif a.keys[0] == "r":
+        by_id = present[np.argsort(mix(present, 77) >> np.uint64(24), kind="stable")]
+        middle = len(by_id) * 9 // 16
+        chosen = by_id[middle:middle + int(a.keys[1:])]
     else:
         chosen = (single if a.keys[0] == "q" else shuffled)[:int(a.keys[1:])]
     ident = (mix(chosen, 77) >> np.uint64(24)).astype(np.int64)

@@ -58,7 +58,7 @@ func (m *machine) rewritePeers(c benchCase, src, keys, rows, out string) []peer 
 			return m.process(nil, m.tool, "file", "erase", src, "-o", out, "--column", "user_id", "--keys", keys, "--workers", strconv.Itoa(workers), "-q")
 		}},
 	}
-	if c.Default {
+	if c.Data.Codec == "zstd" {
 		peers = append(peers, peer{peerDuck, duck("default")})
 	}
 	return append(peers, peer{peerBest, duck("best")})

@@ -45,21 +45,28 @@ func splice(path, part string) error {
 }
 
 func rewriteTable(b *strings.Builder, all *results) {
-	fmt.Fprint(b, "| case | pages touched | cp, s | rewrite, s / CPU-s / MB of memory | with keys and scan, s / CPU-s | DuckDB best (default), CPU-s | × cp | DuckDB best ÷ rewrite, wall / CPU | goal | reached |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprint(b, "| case | pages touched | cp, s | rewrite, s / CPU-s / MB of memory | with keys, scan and SHA-256, s / CPU-s | DuckDB default, s / CPU-s | DuckDB best, s / CPU-s | × cp | default ÷ rewrite, wall / CPU | best ÷ rewrite, wall / CPU | goal | reached |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range all.of(kindRewrite) {
-		fmt.Fprintf(b, "| %s | %.1f %% | %.2f | %.2f / %.2f / %.0f | %.2f / %.2f | %.1f (%s) | %.1f | %.1f / %.1f | %s | %s |\n",
-			r.Title, r.share(), r.mid(peerCp, wall), r.mid(peerOurs, wall), r.mid(peerOurs, cpu), r.mid(peerOurs, rss)/(1<<20),
-			r.mid(peerCommand, wall), r.mid(peerCommand, cpu), r.mid(peerBest, cpu), orDash(r.mid(peerDuck, cpu)),
-			r.ratio(peerOurs, peerCp, wall), r.ratio(peerBest, peerOurs, wall), r.ratio(peerBest, peerOurs, cpu), r.Goal, r.verdict())
+		fmt.Fprintf(b, "| %s | %.1f %% | %.2f | %s | %s | %s | %s | %.1f | %s | %s | %s | %s |\n",
+			r.Title, r.share(), r.mid(peerCp, wall), r.three(peerOurs), r.two(peerCommand), r.two(peerDuck), r.two(peerBest),
+			r.ratio(peerOurs, peerCp, wall), r.times(peerDuck), r.times(peerBest), r.Goal, r.verdict())
 	}
 	fmt.Fprintln(b)
 }
 
-func orDash(v float64) string {
-	if v == 0 {
+func (r *result) two(peer string) string {
+	if len(r.Peers[peer]) == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("%.1f", v)
+	return fmt.Sprintf("%.2f / %.2f", r.mid(peer, wall), r.mid(peer, cpu))
+}
+
+// times is how many times what the rewrite takes a peer takes.
+func (r *result) times(peer string) string {
+	if len(r.Peers[peer]) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f / %.1f", r.ratio(peer, peerOurs, wall), r.ratio(peer, peerOurs, cpu))
 }
 
 // String is the goal in words.
@@ -71,8 +78,9 @@ func (g goal) String() string {
 		}
 	}
 	add(g.MaxCp, "≤ %g × cp")
-	add(g.Wall, "≥ %g × wall")
-	add(g.CPU, "≥ %g × CPU")
+	add(g.Wall, "≥ %g × default in wall")
+	add(g.CPU, "≥ %g × default in CPU")
+	add(g.BestCPU, "≥ %g × best in CPU")
 	add(g.Growth, "growth ≤ %g %%")
 	add(g.Share, "≤ %g %% of the key column")
 	return strings.Join(s, ", ")
@@ -92,12 +100,16 @@ func (r *result) verdict() string {
 		check(v <= g.MaxCp, "%.1f × cp", v)
 	}
 	if g.Wall > 0 {
-		v := r.ratio(peerBest, peerOurs, wall)
-		check(v >= g.Wall, "%.1f × wall", v)
+		v := r.ratio(peerDuck, peerOurs, wall)
+		check(v >= g.Wall, "%.1f × default in wall", v)
 	}
 	if g.CPU > 0 {
+		v := r.ratio(peerDuck, peerOurs, cpu)
+		check(v >= g.CPU, "%.1f × default in CPU", v)
+	}
+	if g.BestCPU > 0 {
 		v := r.ratio(peerBest, peerOurs, cpu)
-		check(v >= g.CPU, "%.2f × CPU", v)
+		check(v >= g.BestCPU, "%.2f × best in CPU", v)
 	}
 	if g.Growth > 0 {
 		check(r.growth() <= g.Growth, "growth %.1f %%", r.growth())

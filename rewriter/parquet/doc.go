@@ -13,9 +13,10 @@
 // an edited row are copied as they are; pages with one are taken apart, edited
 // and put together again in their own encoding and codec. Rows become ranges
 // of level entries, those become ranges of values, and an editList of kept
-// ranges and literals is all that the value cutters see. Snappy pages of PLAIN
-// values are edited in their compressed form (splice.go); other codecs can
-// take the same list. Pages, and row groups, that lose all rows go.
+// ranges and literals is all that the value cutters see. Zstd and Snappy pages
+// of PLAIN values, and zstd dictionaries, are edited in their compressed form
+// (splice.go), which keeps their writer's compression; other codecs can take
+// the same list. Pages, and row groups, that lose all rows go.
 //
 // # What follows the edit
 //
