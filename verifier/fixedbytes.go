@@ -37,6 +37,7 @@ func columnReader(g *file.RowGroupReader, col int, pool *sync.Pool) (file.Column
 		return nil, err
 	}
 	bytes := schema.NewColumn(node, d.MaxDefinitionLevel(), d.MaxRepetitionLevel())
+	//nolint:staticcheck // SA1019: no other reader of the library takes pages of our own
 	return file.NewColumnReader(bytes, &lengthPages{PageReader: pages, desc: d}, memory.DefaultAllocator, pool), nil
 }
 
