@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/expunge/expunge/cmd/expunge/cli"
+	"github.com/expunge/expunge/configs"
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/kms"
 	"github.com/expunge/expunge/internal/storage"
@@ -38,25 +39,31 @@ func openJobState(ctx context.Context, e cli.Env, js cli.JobState) (*jobs.Job, e
 	return j, err
 }
 
+// openRunJob finds a run and opens the job given for it, or else the one that it was frozen with.
+func openRunJob(ctx context.Context, e cli.Env, given *configs.Job, ref cli.RunRef) (*jobs.Job, string, error) {
+	s, err := openState(ctx, ref.State)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := find(ctx, s, ref.RunID)
+	if err != nil {
+		return nil, "", err
+	}
+	var j *jobs.Job
+	if given != nil {
+		j, err = open(ctx, e, given)
+	} else {
+		j, _, err = openOf(ctx, e, cli.RunRef{State: ref.State, RunID: id})
+	}
+	return j, id, err
+}
+
 func approve(ctx context.Context, e cli.Env, r cli.ApproveRequest) (*cli.ApproveResponse, error) {
 	ref, digest, err := planRef(r.Plan, r.State)
 	if err != nil {
 		return nil, err
 	}
-	s, err := openState(ctx, ref.State)
-	if err != nil {
-		return nil, err
-	}
-	id, err := find(ctx, s, ref.RunID)
-	if err != nil {
-		return nil, err
-	}
-	var j *jobs.Job
-	if r.Job != nil {
-		j, err = open(ctx, e, r.Job)
-	} else {
-		j, _, err = openOf(ctx, e, cli.RunRef{State: ref.State, RunID: id})
-	}
+	j, id, err := openRunJob(ctx, e, r.Job, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -271,20 +278,7 @@ func certificateVerify(ctx context.Context, _ cli.Env, r cli.CertificateRequest)
 }
 
 func seal(ctx context.Context, e cli.Env, r cli.SealRequest) (*cli.SealResponse, error) {
-	s, err := openState(ctx, r.State)
-	if err != nil {
-		return nil, err
-	}
-	id, err := find(ctx, s, r.RunID)
-	if err != nil {
-		return nil, err
-	}
-	var j *jobs.Job
-	if r.Job != nil {
-		j, err = open(ctx, e, r.Job)
-	} else {
-		j, _, err = openOf(ctx, e, cli.RunRef{State: r.State, RunID: id})
-	}
+	j, id, err := openRunJob(ctx, e, r.Job, cli.RunRef{State: r.State, RunID: r.RunID})
 	if err != nil {
 		return nil, err
 	}
