@@ -32,6 +32,7 @@ func (p *pass) readNDJSON(ctx context.Context, in io.Reader) error {
 			return p.errAt(0, i, err)
 		}
 	}
+	nodes := root.number() // here: the workers only read the tree
 	mark := func(data []byte) (int, error) {
 		if bytes.HasPrefix(data, byteOrderMark) {
 			return len(byteOrderMark), nil
@@ -39,7 +40,7 @@ func (p *pass) readNDJSON(ctx context.Context, in io.Reader) error {
 		return 0, nil
 	}
 	return p.chunks(ctx, in, splitLines, mark, func(s *sink, c chunk) error {
-		j := jsonScanner{vals: make([]value, len(p.columns)), cells: make([][]byte, len(p.columns)), seen: make([]bool, root.number())}
+		j := jsonScanner{vals: make([]value, len(p.columns)), cells: make([][]byte, len(p.columns)), seen: make([]bool, nodes)}
 		line := c.line
 		for rest := c.data; len(rest) > 0; line++ {
 			var rec []byte
