@@ -130,6 +130,7 @@ type Target struct {
 	Action        Action   `yaml:"action" json:"action"`
 	Time          string   `yaml:"time" json:"time,omitempty"`                     // column that --since and --until bound
 	Refs          string   `yaml:"refs" json:"refs,omitempty"`                     // block, drop, report
+	Branches      string   `yaml:"branches" json:"branches,omitempty"`             // keep, erase: rows of keys go from every branch, not from main alone
 	MissingColumn string   `yaml:"missing_column" json:"missing_column,omitempty"` // error, list
 	Policy        *Objects `yaml:"policy" json:"policy,omitempty"`                 // of a prefix
 }
@@ -241,6 +242,9 @@ func (j *Job) complete() {
 		}
 		if t.Table != "" && t.Refs == "" {
 			t.Refs = "block"
+		}
+		if t.Table != "" && t.Branches == "" {
+			t.Branches = "keep"
 		}
 		if t.Table != "" && t.MissingColumn == "" {
 			t.MissingColumn = "error"

@@ -266,6 +266,7 @@ func (c *checker) table(field string, t *Target) {
 		c.failf(join(field, "table"), "%s: not a pattern: %s", quote(t.Table), err)
 	}
 	c.oneOf(join(field, "refs"), t.Refs, false, "block", "drop", "report")
+	c.oneOf(join(field, "branches"), t.Branches, false, "keep", "erase")
 	c.oneOf(join(field, "missing_column"), t.MissingColumn, false, "error", "list")
 	for name, set := range map[string]bool{"glob": len(t.Glob) > 0, "format": t.Format != "", "policy": t.Policy != nil} {
 		if set {
@@ -281,7 +282,7 @@ func (c *checker) prefix(field string, t *Target) {
 			c.failf(fmt.Sprintf("%s.glob[%d]", field, i), "%s: not a pattern", quote(g))
 		}
 	}
-	for name, set := range map[string]bool{"refs": t.Refs != "", "missing_column": t.MissingColumn != ""} {
+	for name, set := range map[string]bool{"refs": t.Refs != "", "branches": t.Branches != "", "missing_column": t.MissingColumn != ""} {
 		if set {
 			c.failf(join(field, name), "belongs to a table, not to a prefix")
 		}

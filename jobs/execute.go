@@ -177,7 +177,7 @@ func (r *Run) rebind(ctx context.Context, w window) error {
 		if d.UUID != pt.Plan.Description.UUID {
 			return fmt.Errorf("table %s is not the table that was planned (its uuid differs): plan again: %w", pt.Name, ErrUsage)
 		}
-		t.slot = pt.Slot
+		t.slot, t.group = pt.Slot, pt.Group
 		r.targets = append(r.targets, t)
 	}
 	return nil

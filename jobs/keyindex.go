@@ -15,7 +15,7 @@ import (
 // then not read again. nil = no index.
 func (r *Run) openIndex(ctx context.Context, t *boundTarget) (*iceberg.FileIndex, error) {
 	tbl, ok := t.target.(*iceberg.Table)
-	if !ok || !r.job.cfg.KeyIndex || r.opts.Compact {
+	if !ok || !r.job.cfg.KeyIndex || r.opts.Compact || t.group > 0 {
 		return nil, nil
 	}
 	secret, err := iceberg.KeyIndexSecret(ctx, r.job.stateStore, r.job.statePath("secrets", "key-index"))

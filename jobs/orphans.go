@@ -49,7 +49,7 @@ func (r *Run) orphansOf(ctx context.Context, t *boundTarget) error {
 // kind whose files are not for us to judge. nil: the job does not ask for it.
 func (r *Run) removeOrphans(ctx context.Context, t *boundTarget, removals *removals) (*orphanRecord, error) {
 	target, ok := t.target.(orphanRemover)
-	if !ok || !r.job.cfg.Orphans.Remove {
+	if !ok || !r.job.cfg.Orphans.Remove || t.group > 0 { // those of a branch go with main
 		return nil, nil
 	}
 	out, err := target.RemoveOrphans(ctx, warehouse.OrphanRequest{MinAge: r.job.cfg.Orphans.MinAge.Duration(), Fence: r.fence, Record: removals.record})

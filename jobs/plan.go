@@ -62,7 +62,7 @@ func (r *Run) planDigest(rec *planRecord) (string, error) {
 }
 
 func (r *Run) planTarget(ctx context.Context, t *boundTarget, gen int) (*planTarget, error) {
-	pt := &planTarget{Slot: t.slot, Gen: gen, Config: t.config, Name: t.name, LiveFile: planDir(t.slot, gen) + "live"}
+	pt := &planTarget{Slot: t.slot, Gen: gen, Config: t.config, Name: t.name, Group: t.group, LiveFile: planDir(t.slot, gen) + "live"}
 	s := &sharder{ctx: ctx, run: r.st, slot: t.slot, gen: gen,
 		maxFiles: max(1, r.job.cfg.Engine.ShardFiles), maxBytes: int64(r.job.cfg.Engine.ShardSize)}
 	live, err := newLines(ctx, r.st, pt.LiveFile)
@@ -90,6 +90,7 @@ func (r *Run) planTarget(ctx context.Context, t *boundTarget, gen int) (*planTar
 	if err != nil {
 		return nil, err
 	}
+	plan.Blockers = withoutErased(t, plan.Blockers)
 	pt.Plan, pt.Shards = *plan, s.shards
 	return pt, nil
 }

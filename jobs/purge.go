@@ -48,7 +48,7 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 		return err
 	}
 	req := warehouse.PurgeRequest{
-		RunID: r.ID(), Committed: r.progress.committed[slot].Committed, Selection: t.sel, Fence: r.fence,
+		RunID: r.ID(), Committed: r.progress.committed[slot].Committed, Selection: t.sel, Also: r.also(slot), Fence: r.fence,
 		Record: removals.record,
 	}
 	purged, err := t.target.Purge(ctx, req)
@@ -162,7 +162,7 @@ func (r *Run) purgePreview(ctx context.Context, sum *PurgeSummary) (*PurgeSummar
 			continue
 		}
 		t := r.targets[slot]
-		p, err := t.target.Purge(ctx, warehouse.PurgeRequest{RunID: r.ID(), Committed: r.progress.committed[slot].Committed, Selection: t.sel,
+		p, err := t.target.Purge(ctx, warehouse.PurgeRequest{RunID: r.ID(), Committed: r.progress.committed[slot].Committed, Selection: t.sel, Also: r.also(slot),
 			Fence: r.fence, Record: func(context.Context, warehouse.PhysicalDelete) error { return nil }, DryRun: true})
 		if err != nil {
 			return nil, fmt.Errorf("purge %s: %w", t.name, err)

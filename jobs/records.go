@@ -78,6 +78,7 @@ type planTarget struct {
 	Gen      int            `json:"gen"`    // counts the plannings of a target, from 0
 	Config   int            `json:"config"` // index into the job's targets
 	Name     string         `json:"name"`
+	Group    int            `json:"group,omitempty"` // of a branch's commit
 	Plan     warehouse.Plan `json:"plan"`
 	Shards   []planShard    `json:"shards"`
 	LiveFile string         `json:"live_file"` // sealed list of the live paths that the plan covers

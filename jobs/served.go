@@ -33,7 +33,17 @@ func verifyTable(ctx context.Context, store storage.Store, t *boundTarget, locat
 		}
 	}
 	o.Action = t.action
-	return verifier.VerifyTable(ctx, store, verifier.Target{Name: t.name, MetadataLocation: location}, t.bound, o)
+	target := verifier.Target{Name: t.name, MetadataLocation: location}
+	if t.group == 0 {
+		return verifier.VerifyTable(ctx, store, target, t.bound, o)
+	}
+	_, target.Ref = branchOf(t.name)
+	o.Metadata, o.Orphans = false, false
+	rep, err := verifier.VerifyTable(ctx, store, target, t.bound, o)
+	if err == nil {
+		branchSurfaces(rep)
+	}
+	return rep, err
 }
 
 // withObject is a store with one object more, for reading.

@@ -15,9 +15,10 @@ import (
 
 // boundTarget is one table of a run with what the job asks of it.
 type boundTarget struct {
-	slot   int // index within the run: wildcards make several of one job target
-	config int // index into the job's targets
-	name   string
+	slot   int    // index within the run: wildcards make several of one job target
+	config int    // index into the job's targets
+	name   string // "lake.sales.orders", "lake.sales.orders@dev"
+	group  int    // number of its commit among those to branches of one table
 	cfg    *configs.Target
 	sel    warehouse.Selection
 	target warehouse.Target
@@ -70,8 +71,14 @@ func (j *Job) resolveTargets(ctx context.Context, sets map[string]*keyset.Set, w
 				excluded = append(excluded, *ex)
 				continue
 			}
-			t.slot = len(out)
-			out = append(out, t)
+			branches, err := j.bindBranches(ctx, i, name, t, sets, w)
+			if err != nil {
+				return nil, nil, err
+			}
+			for _, t := range append(branches, t) {
+				t.slot = len(out)
+				out = append(out, t)
+			}
 		}
 	}
 	return out, excluded, nil
@@ -117,7 +124,15 @@ func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[
 		t, err := j.bindPrefix(ctx, config, sets, w)
 		return t, nil, err
 	}
-	target, err := j.openTarget(ctx, name)
+	branch := ""
+	table := name
+	if tc.Branches == eraseBranches {
+		table, branch = branchOf(name)
+	}
+	target, err := j.openTarget(ctx, table)
+	if err == nil {
+		target, err = onBranch(target, branch)
+	}
 	if errors.Is(err, warehouse.ErrUnsupported) {
 		return nil, &warehouse.Excluded{What: name, Reason: reasonOf(err)}, nil
 	}
@@ -156,6 +171,7 @@ func selection(tc *configs.Target, sets map[string]*keyset.Set, w window) (wareh
 		Action:        warehouse.Action{Kind: tc.Action.Kind, Element: tc.Action.Element},
 		Refs:          tc.Refs,
 		MissingColumn: tc.MissingColumn,
+		Branches:      tc.Branches == eraseBranches,
 	}
 	for _, r := range tc.Action.Redact {
 		if r.Null {

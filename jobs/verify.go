@@ -87,7 +87,7 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	// Where no purge follows at once, history and metadata are looked at now:
 	// what they hold within the grace belongs in the manifest.
 	now := c.NoChange || r.job.cfg.Grace > 0
-	if now && rec.Passed {
+	if now && rec.Passed && t.group == 0 {
 		if err := r.orphansOf(ctx, t); err != nil {
 			return nil, err
 		}

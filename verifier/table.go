@@ -412,7 +412,21 @@ func (v *tableCheck) inside(ctx context.Context, f *parquetFile, j fileJob, boun
 	if err != nil {
 		return err
 	}
-	v.sum.merge(r)
+	if j.snap == 0 {
+		v.sum.merge(r)
+		return nil
+	}
+	// A file of history goes as a whole: what is left inside one without a row of
+	// a key is residue of history.
+	at := Finding{Surface: History, Object: j.f.FilePath(), Snapshot: j.snap, Certain: true, State: "inside a file in history"}
+	for _, f := range r.Findings {
+		if f.Certain && hits.IsEmpty() {
+			at.Count += f.Count
+		}
+	}
+	if at.Count > 0 {
+		v.sum.found(at)
+	}
 	return nil
 }
 

@@ -76,6 +76,7 @@ type Selection struct {
 	Action        Action
 	Time          *TimeRange
 	Refs          string // "block", "drop", "report"
+	Branches      bool   // the run erases every branch; one that it could not is a blocker, whatever Refs says
 	MissingColumn string // "error" (default) or "list": a table without the match column is listed as excluded
 	// Compact asks for compaction beside, or where Match is empty instead of, erasing; nil = none.
 	Compact *Compaction
@@ -353,7 +354,8 @@ type PhysicalDelete struct {
 type PurgeRequest struct {
 	RunID     string
 	Committed Committed
-	Selection Selection // Refs policy
+	Selection Selection            // Refs policy
+	Also      map[string]Committed // commits of the same run to other branches of the table, by branch
 	Fence     func(ctx context.Context) error
 	Record    func(ctx context.Context, d PhysicalDelete) error // called after each removal
 	DryRun    bool

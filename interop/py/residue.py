@@ -71,13 +71,13 @@ class Lake:
         self.sql(f"INSERT INTO {self.ns}.{name} ({cols}) SELECT {cols} FROM incoming")
 
     # The documented sequence: DELETE FROM, rewrite_data_files, expire_snapshots, remove_orphan_files.
-    def sequence(self, name, version, mode, partitioned="part"):
+    def sequence(self, name, version, mode, partitioned="part", options="map('rewrite-all','true')"):
         self.create(name, version, mode, partitioned)
         for start in range(3):
             self.insert(name, range(start, PEOPLE, 2 if partitioned == "part" else 5))
         self.sql(f"DELETE FROM {self.ns}.{name} WHERE id IN ({', '.join(str(person(i)) for i in ERASED)})")
         table = f"'{self.ns.split('.', 1)[1]}.{name}'"
-        self.call("rewrite_data_files", table=table, options="map('rewrite-all','true')")
+        self.call("rewrite_data_files", table=table, options=options)
         self.call("expire_snapshots", table=table, older_than=f"TIMESTAMP '{now()}'", retain_last=1)
         self.call("remove_orphan_files", table=table)
         return {"people": PEOPLE, "erased": len(ERASED)}

@@ -307,16 +307,17 @@ type protect struct {
 	ageMs    int64 // max-ref-age-ms: the tag lapses by itself when the grace is over
 }
 
-// commit swaps the head of main from the table's to snap, which writeList
-// wrote on top of it, if main still is there. The fence is asked last.
+// commit swaps the head of main, or of the branch, from the table's to snap,
+// which writeList wrote on top of it, if it still is there. The fence is asked
+// last.
 func (a *author) commit(ctx context.Context, tbl *table.Table, snap *table.Snapshot, tag *protect, fence func(context.Context) error) (*table.Table, error) {
 	meta := tbl.Metadata()
 	parent := meta.CurrentSnapshot()
 	reqs := []table.Requirement{
 		table.AssertTableUUID(meta.TableUUID()),
-		table.AssertRefSnapshotID(table.MainBranch, &parent.SnapshotID),
+		table.AssertRefSnapshotID(a.t.headRef(), &parent.SnapshotID),
 	}
-	updates := []table.Update{table.NewAddSnapshotUpdate(snap), setMain(meta, a.snapID)}
+	updates := []table.Update{table.NewAddSnapshotUpdate(snap), setHead(meta, a.t.headRef(), a.snapID)}
 	if tag != nil {
 		updates = append(updates, table.NewSetSnapshotRefUpdate(tag.name, tag.snapshot, table.TagRef, tag.ageMs, 0, 0))
 	}
@@ -334,28 +335,10 @@ func (t *Table) swap(ctx context.Context, reqs []table.Requirement, updates []ta
 	if err != nil {
 		return nil, &swapError{err: err}
 	}
-	return table.New(t.ident, meta, location, t.fsF, t.cat.Catalog), nil
-}
-
-// setMain moves main and keeps the retention settings that the ref has.
-func setMain(meta table.Metadata, id int64) table.Update {
-	var refAge, snapAge int64
-	var keep int
-	for name, ref := range meta.Refs() {
-		if name != table.MainBranch {
-			continue
-		}
-		if ref.MaxRefAgeMs != nil {
-			refAge = *ref.MaxRefAgeMs
-		}
-		if ref.MaxSnapshotAgeMs != nil {
-			snapAge = *ref.MaxSnapshotAgeMs
-		}
-		if ref.MinSnapshotsToKeep != nil {
-			keep = *ref.MinSnapshotsToKeep
-		}
+	if meta, err = t.view(meta); err != nil {
+		return nil, err
 	}
-	return table.NewSetSnapshotRefUpdate(table.MainBranch, id, table.BranchRef, refAge, snapAge, keep)
+	return table.New(t.ident, meta, location, t.fsF, t.cat.Catalog), nil
 }
 
 func (a *author) writeList(ctx context.Context, meta table.Metadata, parent *table.Snapshot, d draft) (*table.Snapshot, error) {

@@ -37,7 +37,11 @@ const (
 // it, because any older file may hold an erased row; or when its manifests
 // carry DELETED entries from before the commit. Refs that pin one are blockers
 // under the policies "block" and "report" and dropped under "drop", except
-// tags that protect the grace of another run: those stay blockers.
+// tags that protect the grace of another run: those stay blockers. Branches
+// that the run erased too (PurgeRequest.Also) have a commit of their own from
+// which on they hold none; each has its own Purge, and neither they nor main
+// are ever dropped. A ref whose own max-ref-age-ms is over goes under "block" as
+// well, as in every expiry (specification, "Snapshot Retention Policy").
 func (t *Table) Purge(ctx context.Context, req warehouse.PurgeRequest) (*warehouse.Purged, error) {
 	p := &purge{t: t, req: req}
 	out, err := p.run(ctx)
@@ -53,7 +57,8 @@ type purge struct {
 	req warehouse.PurgeRequest
 	out warehouse.Purged
 
-	resumed bool // a former call began: it may have removed files
+	resumed bool  // a former call began: it may have removed files
+	since   int64 // when the table's present history begins, in ms: at the run's commit, or else at the purge's own snapshot
 
 	// What attempts have in common, so that the time between loading a head and
 	// replacing it stays short.
@@ -193,7 +198,7 @@ func (p *purge) swapHistory(ctx context.Context, tbl *table.Table, h *history) (
 	head := meta.CurrentSnapshot()
 	reqs := []table.Requirement{
 		table.AssertTableUUID(meta.TableUUID()),
-		table.AssertRefSnapshotID(table.MainBranch, &head.SnapshotID),
+		table.AssertRefSnapshotID(p.t.headRef(), &head.SnapshotID),
 	}
 	var updates []table.Update
 	var dropped int64
@@ -203,7 +208,7 @@ func (p *purge) swapHistory(ctx context.Context, tbl *table.Table, h *history) (
 			return nil, 0, err
 		}
 		dropped = n
-		updates = append(updates, table.NewAddSnapshotUpdate(snap), setMain(meta, snap.SnapshotID))
+		updates = append(updates, table.NewAddSnapshotUpdate(snap), setHead(meta, p.t.headRef(), snap.SnapshotID))
 	}
 	for _, name := range h.dropRefs {
 		for ref, r := range meta.Refs() {

@@ -152,9 +152,6 @@ func (s *sweep) each(ctx context.Context, m iceberg.ManifestFile, visit func(df 
 func (p *purge) removeFiles(ctx context.Context, tbl *table.Table, in *intent) error {
 	meta := tbl.Metadata()
 	in = in.expired(meta)
-	if len(in.Snapshots) == 0 {
-		return nil
-	}
 	gone := make([]table.Snapshot, len(in.Snapshots))
 	for i, s := range in.Snapshots {
 		gone[i] = s.snapshot()

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -32,18 +34,19 @@ func (h *history) newHead() bool { return h.dirtyHead || len(h.strips) > 0 }
 // line is the point in a table's history from which on it holds no erased
 // values: the run's commit.
 type line struct {
-	snap  *table.Snapshot // nil: expired already
-	prev  *table.Snapshot // the one before it, if it is there still
-	seq   int64
-	ours  bool // written by this run: no manifest of it carries older tombstones
-	keyed bool // partition values hold keys, so even stripped tombstones do
+	head *table.Snapshot // of the branch that was committed to
+	snap *table.Snapshot // nil: expired already
+	prev *table.Snapshot // the one before it, if it is there still
+	seq  int64
+	ours bool // written by this run: no manifest of it carries older tombstones
+	// strict: other branches were committed to as well, so that sequence numbers
+	// say nothing of whose history a snapshot is.
+	strict bool
+	keyed  bool // partition values hold keys, so even stripped tombstones do
 }
 
 func (p *purge) line(meta table.Metadata) (*line, error) {
-	c := p.req.Committed
-	l := &line{seq: c.After.SequenceNumber, keyed: c.After.KeyPartitioned || c.Before.KeyPartitioned}
-	l.snap = meta.SnapshotByID(c.After.SnapshotID)
-	l.prev = meta.SnapshotByID(c.Before.SnapshotID)
+	l := newLine(meta, p.req.Committed, meta.CurrentSnapshot(), p.req.RunID)
 	if l.snap == nil {
 		// A former call of this purge expired it, or somebody else did.
 		if head := meta.CurrentSnapshot(); meta.Version() > 1 && head.SequenceNumber < l.seq {
@@ -54,9 +57,36 @@ func (p *purge) line(meta table.Metadata) (*line, error) {
 	if !onMain(meta, l.snap) {
 		return nil, fmt.Errorf("the snapshot of the run was rolled back, nothing may be purged: %w", warehouse.ErrConflict)
 	}
-	l.seq = l.snap.SequenceNumber
-	l.ours = l.snap.Summary != nil && l.snap.Summary.Properties[propRun] == p.req.RunID
 	return l, nil
+}
+
+func newLine(meta table.Metadata, c warehouse.Committed, head *table.Snapshot, runID string) *line {
+	l := &line{head: head, seq: c.After.SequenceNumber, keyed: c.After.KeyPartitioned || c.Before.KeyPartitioned}
+	l.snap = meta.SnapshotByID(c.After.SnapshotID)
+	l.prev = meta.SnapshotByID(c.Before.SnapshotID)
+	if l.snap != nil {
+		l.seq = l.snap.SequenceNumber
+		l.ours = l.snap.Summary != nil && l.snap.Summary.Properties[propRun] == runID
+	}
+	return l
+}
+
+// lines are the run's commits to the branch at hand, first, and to others. A
+// branch whose commit was rolled back has none.
+func (p *purge) lines(meta table.Metadata, own *line) []*line {
+	out := []*line{own}
+	for branch, c := range p.req.Also {
+		head := meta.SnapshotByName(branch)
+		if head == nil || c.NoChange && c.After.SnapshotID == 0 {
+			continue
+		}
+		if l := newLine(meta, c, head, p.req.RunID); l.snap == nil || leadsTo(meta, l.snap, head) {
+			l.strict = true
+			out = append(out, l)
+		}
+	}
+	own.strict = len(out) > 1
+	return out
 }
 
 // history decides about every snapshot and ref.
@@ -73,6 +103,7 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 	if err != nil {
 		return nil, err
 	}
+	p.since = sinceOf(meta, l, p.req.RunID)
 	stay := false
 	if h.strips, stay, err = p.keyDeletes(ctx, meta, l); err != nil {
 		return nil, fmt.Errorf("look for keys in equality deletes: %w", err)
@@ -83,14 +114,15 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 			Reason: "they name keys whose rows are still stored in files that the run left as they are",
 		})
 	}
-	holds, err := p.holding(ctx, meta, l, h.strips)
+	holds, err := p.holding(ctx, meta, p.lines(meta, l), h.strips)
 	if err != nil {
 		return nil, err
 	}
 	if h.dirtyHead, err = p.t.hasTombstones(ctx, head); err != nil {
 		return nil, err
 	}
-	pinned := p.refs(meta, holds, h)
+	h.dirtyHead = h.dirtyHead || l.told(head)
+	pinned := p.refs(ctx, meta, holds, h)
 	if !h.newHead() {
 		// Without a new head the present one stays, whatever it is.
 		pinned[head.SnapshotID] = true
@@ -105,26 +137,37 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 
 // refs sorts the refs into those to drop and those that block, and returns the
 // snapshots that stay because of a ref.
-func (p *purge) refs(meta table.Metadata, holds map[int64]bool, h *history) map[int64]bool {
+func (p *purge) refs(ctx context.Context, meta table.Metadata, holds map[int64]bool, h *history) map[int64]bool {
 	pinned := map[int64]bool{}
+	now := clock.Now(ctx)
 	for name, ref := range meta.Refs() {
-		if name == table.MainBranch {
+		if name == p.t.headRef() {
 			continue
 		}
+		_, also := p.req.Also[name]
+		branch := name == table.MainBranch || p.req.Selection.Branches && ref.SnapshotRefType == table.BranchRef
 		switch {
+		case also: // its own purge comes to it
+			pinned[ref.SnapshotID] = true
+			continue
 		case protectsRun(name, ref, p.req.RunID):
 			h.dropRefs = append(h.dropRefs, name)
 			continue
 		case !holds[ref.SnapshotID]:
 			pinned[ref.SnapshotID] = true
 			continue
-		case p.req.Selection.Refs == "drop" && !isProtectRef(name, ref):
+		case !branch && !isProtectRef(name, ref) && (p.req.Selection.Refs == "drop" || p.req.Selection.Refs != "report" && lapsed(meta, ref, now)):
 			h.dropRefs = append(h.dropRefs, name)
 			continue
 		}
 		reason := "pins a snapshot from before the erasure"
-		if isProtectRef(name, ref) {
+		switch {
+		case isProtectRef(name, ref):
 			reason = "protects another run until its grace is over"
+		case branch:
+			reason = "is a branch that the run did not erase"
+		case ref.MaxRefAgeMs != nil && *ref.MaxRefAgeMs > 0:
+			reason += "; by its own max-ref-age-ms it lapses on " + lapses(meta, ref).Format(time.DateOnly)
 		}
 		h.blockers = append(h.blockers, warehouse.Blocker{
 			Ref: name, Type: string(ref.SnapshotRefType), SnapshotID: ref.SnapshotID, Reason: reason,
@@ -136,6 +179,21 @@ func (p *purge) refs(meta table.Metadata, holds map[int64]bool, h *history) map[
 	return pinned
 }
 
+// lapses is when a ref's own retention ends: its snapshot's age counts
+// (specification, "Snapshot Retention Policy").
+func lapses(meta table.Metadata, ref table.SnapshotRef) time.Time {
+	s := meta.SnapshotByID(ref.SnapshotID)
+	if s == nil || ref.MaxRefAgeMs == nil || *ref.MaxRefAgeMs <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(s.TimestampMs + *ref.MaxRefAgeMs).UTC()
+}
+
+func lapsed(meta table.Metadata, ref table.SnapshotRef, now time.Time) bool {
+	at := lapses(meta, ref)
+	return !at.IsZero() && now.After(at)
+}
+
 // heldCache remembers which snapshots hold erased values. Snapshots are
 // immutable, so a later attempt reads only those that are new.
 type heldCache struct {
@@ -145,7 +203,7 @@ type heldCache struct {
 }
 
 // holding says of each snapshot whether it may hold erased values.
-func (p *purge) holding(ctx context.Context, meta table.Metadata, l *line, strips []*strip) (map[int64]bool, error) {
+func (p *purge) holding(ctx context.Context, meta table.Metadata, lines []*line, strips []*strip) (map[int64]bool, error) {
 	keys := make([]pathKey, len(strips))
 	for i, s := range strips {
 		keys[i] = s.key
@@ -154,21 +212,23 @@ func (p *purge) holding(ctx context.Context, meta table.Metadata, l *line, strip
 		p.held = heldCache{strips: sum, answer: map[int64]bool{}, listed: map[string]bool{}}
 	}
 	var open []table.Snapshot
+	var from [][]*line
 	for _, s := range meta.Snapshots() {
 		if _, known := p.held.answer[s.SnapshotID]; known {
 			continue
 		}
-		if !l.reaches(meta, &s) {
+		reached := slices.DeleteFunc(slices.Clone(lines), func(l *line) bool { return !l.reaches(meta, &s) })
+		if len(reached) == 0 || slices.ContainsFunc(reached, func(l *line) bool { return l.told(&s) }) {
 			p.held.answer[s.SnapshotID] = true
 			continue
 		}
-		open = append(open, s)
+		open, from = append(open, s), append(from, reached)
 	}
 	err := p.t.eachList(ctx, open, func(i int, list []iceberg.ManifestFile, err error) error {
 		if err != nil {
 			return fmt.Errorf("read manifest list: %w", hide(err))
 		}
-		p.held.answer[open[i].SnapshotID], err = p.holds(ctx, meta, l, list, strips)
+		p.held.answer[open[i].SnapshotID], err = p.holds(ctx, meta, from[i], list, strips)
 		return err
 	})
 	if err != nil {
@@ -178,7 +238,7 @@ func (p *purge) holding(ctx context.Context, meta table.Metadata, l *line, strip
 }
 
 // holds says so of one snapshot at or after the line, by its manifests.
-func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, list []iceberg.ManifestFile, strips []*strip) (bool, error) {
+func (p *purge) holds(ctx context.Context, meta table.Metadata, lines []*line, list []iceberg.ManifestFile, strips []*strip) (bool, error) {
 	for _, m := range list {
 		if len(strips) > 0 && m.ManifestContent() == iceberg.ManifestContentDeletes {
 			yes, err := p.listsStripped(ctx, m, strips, p.held.listed)
@@ -186,17 +246,19 @@ func (p *purge) holds(ctx context.Context, meta table.Metadata, l *line, list []
 				return yes, err
 			}
 		}
-		if m.DeletedDataFiles() == 0 || l.after(meta, m) {
-			continue
-		}
-		// Tombstones of the run itself carry no statistics, only partition
-		// values; all others that reach back this far carry bounds.
-		if l.ours && m.SnapshotID() == l.snap.SnapshotID && !l.keyed {
+		if m.DeletedDataFiles() == 0 || slices.ContainsFunc(lines, func(l *line) bool { return l.clears(meta, m) }) {
 			continue
 		}
 		return true, nil
 	}
 	return false, nil
+}
+
+// clears says that the tombstones of a manifest tell nothing of erased rows.
+// Those of the run itself carry no statistics, only partition values; all
+// others that reach back to before the line carry bounds.
+func (l *line) clears(meta table.Metadata, m iceberg.ManifestFile) bool {
+	return l.after(meta, m) || l.ours && m.SnapshotID() == l.snap.SnapshotID && !l.keyed
 }
 
 // listsStripped says whether a delete manifest lists a delete file that names
@@ -227,13 +289,51 @@ func (l *line) reaches(meta table.Metadata, s *table.Snapshot) bool {
 		if l.prev != nil && !older(l.prev, s) {
 			return false
 		}
-		return onMain(meta, s) && (meta.Version() == 1 || s.SequenceNumber > l.seq)
+		return l.leads(meta, s) && (meta.Version() == 1 || s.SequenceNumber > l.seq)
 	}
 	chain, complete := ancestors(meta, s)
 	if slices.ContainsFunc(chain, func(a *table.Snapshot) bool { return a.SnapshotID == l.snap.SnapshotID }) {
 		return true
 	}
-	return !complete && older(l.snap, s) && onMain(meta, s)
+	return !complete && older(l.snap, s) && l.leads(meta, s)
+}
+
+// told says that the line's own snapshot is another writer's and names
+// partitions in its summary, where partition values are keys. It may be the one
+// that deleted the rows.
+func (l *line) told(s *table.Snapshot) bool {
+	if l.snap == nil || s.SnapshotID != l.snap.SnapshotID || l.ours || !l.keyed || s.Summary == nil {
+		return false
+	}
+	for k := range s.Summary.Properties {
+		if strings.HasPrefix(k, "partitions.") {
+			return true
+		}
+	}
+	return false
+}
+
+// sinceOf is the time of the line, or, once a former call has expired it, that
+// of the purge's own snapshot; 0 = not known.
+func sinceOf(meta table.Metadata, l *line, runID string) int64 {
+	if l.snap != nil {
+		return l.snap.TimestampMs
+	}
+	for _, s := range meta.Snapshots() {
+		if s.Summary != nil && s.Summary.Properties[propPurged] == runID {
+			return s.TimestampMs
+		}
+	}
+	return 0
+}
+
+// leads says that a snapshot belongs to the history of the line's branch.
+func (l *line) leads(meta table.Metadata, s *table.Snapshot) bool {
+	if !l.strict {
+		return leadsTo(meta, s, l.head)
+	}
+	chain, _ := ancestors(meta, l.head)
+	return slices.ContainsFunc(chain, func(a *table.Snapshot) bool { return a.SnapshotID == s.SnapshotID })
 }
 
 // after says that a manifest was written after the line: what it calls DELETED

@@ -16,14 +16,15 @@ import (
 	"github.com/expunge/expunge/internal/storage"
 )
 
-// removeOldVersions removes metadata.json versions that mention a snapshot
-// which this purge expired: their snapshot summaries and statistics may tell
-// of erased values, and their lists of snapshots only mislead now. Versions
-// that an attempt of this run wrote and could not commit go as well, and so do
-// those from before the run's commit, whose properties may tell of somebody too.
+// removeOldVersions removes metadata.json versions from before the run's commit,
+// and those that mention a snapshot which this purge expired: their properties,
+// statistics and snapshot summaries may tell of erased values (Spark writes
+// "partitions.id=42" there, and its expiry keeps the versions), and their lists
+// of snapshots only mislead now. Versions that an attempt of this run wrote and
+// could not commit go as well.
 //
 // The version that the catalog points to is never touched, nor is one of
-// another table, nor one that mentions only remaining snapshots. A writer that
+// another table, nor a later one that mentions only remaining snapshots. A writer that
 // prepares a commit on top of expired history writes such a file too; its
 // commit fails then as it would anyway, since the head has moved. Entries of
 // the metadata log that name removed versions stay, since no metadata update
@@ -48,15 +49,11 @@ func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Ta
 	}
 	current := map[string]bool{canonical(now.MetadataLocation()): true, canonical(tbl.MetadataLocation()): true}
 	uuid := tbl.Metadata().TableUUID().String()
-	var line int64
-	if s := now.Metadata().SnapshotByID(p.req.Committed.After.SnapshotID); s != nil {
-		line = s.TimestampMs
-	}
 	check := func(path string) error {
 		if current[canonical(path)] {
 			return nil
 		}
-		mentions, err := p.t.mentions(ctx, path, uuid, line, outdated)
+		mentions, err := p.t.mentions(ctx, path, uuid, p.since, outdated)
 		if err != nil || !mentions {
 			return err
 		}
@@ -88,8 +85,8 @@ func isMetadataFile(path string) bool {
 }
 
 // mentions says whether a metadata file of this table lists a snapshot of the
-// kind asked for, or was written before a time (in ms) without any. One that is
-// missing or unreadable does not.
+// kind asked for, or was written before a time (in ms). One that is missing or
+// unreadable does not.
 func (t *Table) mentions(ctx context.Context, path, uuid string, before int64, kind func(id int64, summary map[string]string) bool) (bool, error) {
 	raw, err := storage.ReadAll(ctx, t.store, path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -107,7 +104,7 @@ func (t *Table) mentions(ctx context.Context, path, uuid string, before int64, k
 			return true, nil
 		}
 	}
-	return len(md.Snapshots) == 0 && md.Updated > 0 && md.Updated < before, nil
+	return md.Updated > 0 && md.Updated < before, nil
 }
 
 // metadataVersion is what a metadata file says of its table and snapshots.

@@ -48,7 +48,12 @@ func ancestors(meta table.Metadata, from *table.Snapshot) (chain []*table.Snapsh
 // history between the two was expired, the order of sequence numbers (or of
 // times, in format 1) has to do.
 func onMain(meta table.Metadata, snap *table.Snapshot) bool {
-	chain, complete := ancestors(meta, meta.CurrentSnapshot())
+	return leadsTo(meta, snap, meta.CurrentSnapshot())
+}
+
+// leadsTo is onMain for any head.
+func leadsTo(meta table.Metadata, snap, head *table.Snapshot) bool {
+	chain, complete := ancestors(meta, head)
 	if slices.ContainsFunc(chain, func(s *table.Snapshot) bool { return s.SnapshotID == snap.SnapshotID }) {
 		return true
 	}

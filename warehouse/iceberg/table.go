@@ -29,6 +29,8 @@ type Table struct {
 	ident table.Identifier
 	store storage.Store
 	name  string // "lake.sales.orders"
+	// branch is what Branch was asked for; "" = main.
+	branch string
 
 	deletes  *deleteCache
 	keyIndex KeyIndex // nil = none
@@ -101,9 +103,12 @@ func (t *Table) load(ctx context.Context) (*table.Table, error) {
 		}
 		return nil, fmt.Errorf("load table %s: %w", t.name, err)
 	}
-	meta := tbl.Metadata()
+	meta, err := t.view(tbl.Metadata())
+	if err != nil {
+		return nil, err
+	}
 	t.latest.Store(&meta)
-	return table.New(t.ident, tbl.Metadata(), tbl.MetadataLocation(), t.fsF, t.cat.Catalog), nil
+	return table.New(t.ident, meta, tbl.MetadataLocation(), t.fsF, t.cat.Catalog), nil
 }
 
 // fs is the store seen as iceberg-go's file system, bound to ctx.
@@ -160,7 +165,11 @@ func (t *Table) describe(ctx context.Context, tbl *table.Table) (warehouse.Descr
 // among them, keep it in their own store and name it by an address of theirs
 // instead of a file's.
 func metadataText(tbl *table.Table) ([]byte, error) {
-	raw, err := json.Marshal(tbl.Metadata())
+	meta := tbl.Metadata()
+	if b, ok := meta.(branchMetadata); ok {
+		meta = b.Metadata
+	}
+	raw, err := json.Marshal(meta)
 	if err != nil {
 		return nil, fmt.Errorf("encode metadata: %w", err)
 	}
