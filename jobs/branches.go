@@ -35,7 +35,7 @@ func branchOf(name string) (table, branch string) {
 
 // bindBranches binds the branches of a table, other than main.
 func (j *Job) bindBranches(ctx context.Context, config int, name string, main *boundTarget, sets map[string]*keyset.Set, w window) ([]*boundTarget, error) {
-	if main.cfg.Branches != eraseBranches {
+	if main.cfg.Branches != eraseBranches || w.compact { // a compaction is main's
 		return nil, nil
 	}
 	d, err := main.target.Describe(ctx)
@@ -70,6 +70,25 @@ func onBranch(target warehouse.Target, branch string) (warehouse.Target, error) 
 		return nil, fmt.Errorf("the target has no branches: %w", warehouse.ErrUnsupported)
 	}
 	return t.Branch(branch), nil
+}
+
+// tablePassed says that the verification of a slot passed, and that of every
+// other branch of its table: a branch's purge removes history that they share.
+func (r *Run) tablePassed(slot int) bool {
+	if !r.progress.verified[slot].Passed {
+		return false
+	}
+	if r.targets[slot].cfg.Branches != eraseBranches {
+		return true
+	}
+	table, _ := branchOf(r.targets[slot].name)
+	for other := range r.progress.committed {
+		base, _ := branchOf(r.targets[other].name)
+		if base == table && !r.progress.verified[other].Passed {
+			return false
+		}
+	}
+	return true
 }
 
 // also are the commits of the run to the other branches of a slot's table.

@@ -92,3 +92,24 @@ func TestABranchThatIsNotErasedBlocks(t *testing.T) {
 		t.Errorf("dev: rows %v", got)
 	}
 }
+
+// TestCompactionIsOfMain: a compaction leaves branches as they are, also where
+// the job erases them.
+func TestCompactionIsOfMain(t *testing.T) {
+	l := testlake.New(t, "2", nil, nil)
+	l.Append(leaver-1, leaver, leaver+1)
+	l.AppendTo("dev", 2000)
+	l.DeleteByPosition(l.Files()[0], 0)
+	sum, err := open(t, leakJob(t, l, "0s", ", branches: erase"), jobs.Env{}).Compact(t.Context(), jobs.RunOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sum.Targets) != 1 {
+		t.Errorf("targets %+v", sum.Targets)
+	}
+	for ref, rows := range map[string][]int{table.MainBranch: {leaver, leaver + 1}, "dev": {leaver - 1, leaver, leaver + 1, 2000}} {
+		if got := rowIDs(t, l, ref); !slices.Equal(got, rows) {
+			t.Errorf("%s: rows %v, want %v", ref, got, rows)
+		}
+	}
+}

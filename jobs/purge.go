@@ -25,7 +25,7 @@ func (r *Run) purgeAll(ctx context.Context) error {
 		if _, done := r.progress.purged[slot]; done {
 			continue
 		}
-		if v, ok := r.progress.verified[slot]; !ok || !v.Passed {
+		if !r.tablePassed(slot) {
 			continue
 		}
 		if err := r.purgeSlot(ctx, slot); err != nil {
