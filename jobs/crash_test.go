@@ -31,6 +31,8 @@ type flow struct {
 	table string // the one target, to keep the job small
 	grace string
 	after bool // a run comes first, undisturbed
+	many  bool // so many operations that only a full sweep takes it
+	thin  bool // a thin sweep meets few of its operations
 	stray bool // an orphan of old, with erased rows in it, is removed as well
 	act   func(ctx context.Context, j *jobs.Job) (outcome string, err error)
 	good  []manifests.Result // "" = nothing was left to do
@@ -41,6 +43,12 @@ var flows = []flow{
 		good: []manifests.Result{manifests.Erased, manifests.NothingToErase}},
 	{name: "run with deletion vectors and row ids", table: "lake.events.logins", grace: "0s", stray: true, act: actRun,
 		good: []manifests.Result{manifests.Erased, manifests.NothingToErase}},
+	{name: "compaction of equality deletes", table: "lake.events.clicks", grace: "0s", thin: true, stray: true, act: actCompact,
+		good: []manifests.Result{manifests.Erased, manifests.NothingToErase}},
+	{name: "compaction of position deletes", table: "lake.sales.orders", grace: "0s", many: true, stray: true, act: actCompact,
+		good: []manifests.Result{manifests.Erased, manifests.NothingToErase}},
+	{name: "compaction of deletion vectors and row ids", table: "lake.events.logins", grace: "0s", thin: true, stray: true, act: actCompact,
+		good: []manifests.Result{manifests.Erased, manifests.NothingToErase}},
 	{name: "purge", table: "lake.support.tickets", grace: "7d", after: true, stray: true, act: actPurge,
 		good: []manifests.Result{manifests.Erased, ""}},
 	{name: "restore", table: "lake.support.tickets", grace: "7d", after: true, act: actRestore,
@@ -49,6 +57,14 @@ var flows = []flow{
 
 func actRun(ctx context.Context, j *jobs.Job) (string, error) {
 	sum, err := j.Run(ctx, jobs.RunOptions{})
+	if err != nil {
+		return "", err
+	}
+	return sum.Outcome, nil
+}
+
+func actCompact(ctx context.Context, j *jobs.Job) (string, error) {
+	sum, err := j.Compact(ctx, jobs.RunOptions{})
 	if err != nil {
 		return "", err
 	}
@@ -298,6 +314,9 @@ func sweepAll(t *testing.T, samples int64, ways []string, disturb func(t *testin
 		slices = 8
 	}
 	for _, f := range flows {
+		if f.many && os.Getenv("EXPUNGE_SWEEP") == "" {
+			continue
+		}
 		for part := range slices {
 			t.Run(fmt.Sprintf("%s/%d", f.name, part), func(t *testing.T) {
 				t.Parallel()
@@ -306,6 +325,9 @@ func sweepAll(t *testing.T, samples int64, ways []string, disturb func(t *testin
 				step := slices
 				if !full {
 					step = max(1, s.ops/samples)
+				}
+				if !full && f.thin {
+					step = max(1, 3*s.ops/samples)
 				}
 				if n, err := strconv.ParseInt(os.Getenv("EXPUNGE_SWEEP"), 10, 64); err == nil { // that one
 					part, step = n-1, s.ops
@@ -331,7 +353,8 @@ func TestFaultAtEveryStorageOperationEndsAsUndisturbed(t *testing.T) {
 			f.Action = storage.FailAfter
 		}
 		var n atomic.Int64
-		_, _ = s.act(t.Context(), s.open(t, s.counting(&n, at, &f)))
+		outcome, err := s.act(t.Context(), s.open(t, s.counting(&n, at, &f)))
+		t.Logf("%s operation %d: %s %v", way, at, outcome, err)
 	})
 }
 

@@ -73,6 +73,14 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	if err != nil {
 		return nil, err
 	}
+	// Where no purge follows at once, history and metadata are looked at now:
+	// what they hold within the grace belongs in the manifest.
+	now := c.NoChange || r.job.cfg.Grace > 0
+	if now && rec.Passed && t.group == 0 {
+		if err := r.orphansOf(ctx, t); err != nil {
+			return nil, err
+		}
+	}
 	if r.frozen.Compact {
 		r.verifyCompaction(ctx, rec)
 		return rec, nil
@@ -84,14 +92,6 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 		return nil, err
 	}
 	o := r.verifyOptions(written)
-	// Where no purge follows at once, history and metadata are looked at now:
-	// what they hold within the grace belongs in the manifest.
-	now := c.NoChange || r.job.cfg.Grace > 0
-	if now && rec.Passed && t.group == 0 {
-		if err := r.orphansOf(ctx, t); err != nil {
-			return nil, err
-		}
-	}
 	o.Metadata, o.Orphans = now, now
 	rep, err := verifyTable(ctx, store, t, at, o)
 	if err != nil {

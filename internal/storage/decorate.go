@@ -433,5 +433,6 @@ func (w *decoratedWriter) Abort() error {
 		w.err = NewError("close", w.path, nil, "", fs.ErrClosed)
 	}
 	c := &Call{Op: OpAbort, Path: w.path, Requests: 1, Repeatable: true}
-	return w.d.do(w.ctx, c, func(context.Context) error { return w.inner.Abort() })
+	// The context may be what ended the write, and what was written must not stay.
+	return w.d.do(context.WithoutCancel(w.ctx), c, func(context.Context) error { return w.inner.Abort() })
 }

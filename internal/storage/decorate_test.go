@@ -287,6 +287,32 @@ func TestGuardStopsAWriteThatHasBegun(t *testing.T) {
 	}
 }
 
+func TestAnAbortReachesTheStoreAfterTheContextEnded(t *testing.T) {
+	for name, wrap := range map[string]func(storage.Store) storage.Store{
+		"limits": func(s storage.Store) storage.Store { return storage.WithLimits(s, storage.NewLimits(0, 0)) },
+		"retry":  func(s storage.Store) storage.Store { return storage.WithRetry(s, quick) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			ctx, cancel := context.WithCancel(t.Context())
+			w, err := wrap(storage.New(nil)).Create(ctx, dir+"/x", storage.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if err := w.Abort(); err != nil {
+				t.Error(err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("%v is left, %v", left, err)
+			}
+		})
+	}
+}
+
 func TestCountersSeeEveryAttempt(t *testing.T) {
 	var n storage.Counters
 	mem := storage.NewMem()
