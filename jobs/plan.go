@@ -34,7 +34,7 @@ func (r *Run) plan(ctx context.Context) (*planRecord, error) {
 		kept = append(kept, t)
 		rec.Targets = append(rec.Targets, *pt)
 		r.job.env.Reporter.Report(Event{Type: "progress", Step: StepPlan, Target: t.name,
-			Done: pt.Plan.Tasks, Total: pt.Plan.TotalFiles, Unit: "files"})
+			Done: pt.Plan.TotalFiles, Total: pt.Plan.TotalFiles, Unit: "files"})
 		for _, w := range pt.Plan.Warnings {
 			r.job.env.Reporter.Report(Event{Type: "warning", Step: StepPlan, Target: t.name, Message: w})
 		}

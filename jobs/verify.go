@@ -330,6 +330,20 @@ func (r *Run) replacements(ctx context.Context, slot int) (map[uint64]bool, erro
 	return paths, nil
 }
 
+// replaced are the paths of the files that the run took out of the table, hashed.
+func (r *Run) replaced(ctx context.Context, slot int) (map[uint64]bool, error) {
+	paths := map[uint64]bool{}
+	for res, err := range r.final(ctx, slot, r.progress.committed[slot]) {
+		if err != nil {
+			return nil, fmt.Errorf("read results: %w", err)
+		}
+		if res.Status == warehouse.Rewritten || res.Status == warehouse.Dropped {
+			paths[xxh3.HashString(storage.Canonical(res.Task.File.Path))] = true
+		}
+	}
+	return paths, nil
+}
+
 // verifyResidue looks, after a purge, at what is still stored: history,
 // Iceberg metadata, paths, and the files themselves.
 func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, error) {
@@ -363,6 +377,11 @@ func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, 
 	}
 	o := r.verifyOptions(paths)
 	o.Metadata, o.Orphans, o.Files = true, true, late
+	replaced, err := r.replaced(ctx, t.slot)
+	if err != nil {
+		return rec, err
+	}
+	o.Replaced = func(path string) bool { return replaced[xxh3.HashString(storage.Canonical(path))] }
 	rep, err := verifyTable(ctx, store, t, desc.MetadataLocation, o)
 	if err != nil {
 		return rec, fmt.Errorf("verify residue: %w", err)

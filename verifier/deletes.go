@@ -269,19 +269,5 @@ func comparable(d *schema.Column) func(dst, v []byte) []byte {
 	}
 }
 
-// location is a path without the spelling differences that engines write:
-// file:/x and file:///x and /x, s3a and s3.
-func location(p string) string {
-	l := storage.ParseLocation(p)
-	switch l.Scheme {
-	case "file":
-		l.Scheme = ""
-	case "s3a", "s3n":
-		l.Scheme = "s3"
-	case "abfss":
-		l.Scheme = "abfs"
-	case "wasbs":
-		l.Scheme = "wasb"
-	}
-	return l.String()
-}
+// location is a path without the spelling differences that engines write.
+func location(p string) string { return storage.Canonical(p) }

@@ -64,6 +64,9 @@ func (inv *inventory) folders() []string {
 
 // inFlight says whether a writer may still be about to commit the file.
 func (v *tableCheck) inFlight(info storage.Info) bool {
+	if v.o.Replaced != nil && v.o.Replaced(info.Path) {
+		return false
+	}
 	return v.o.OrphanAge > 0 && !info.ModTime.IsZero() && clock.Now(v.ctx).Sub(info.ModTime) < v.o.OrphanAge
 }
 

@@ -7,12 +7,14 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	iceberg "github.com/apache/iceberg-go"
 	iceio "github.com/apache/iceberg-go/io"
 	"go.uber.org/goleak"
 
 	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/internal/testlake"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -215,6 +217,30 @@ func TestPartitionPathsWithSpecialCharactersAreNoOrphans(t *testing.T) {
 		if surface(t, r, name).Findings == 0 {
 			t.Errorf("not found on %s", name)
 		}
+	}
+}
+
+// A young file that nothing refers to may be a writer's, unless a run knows that it replaced it.
+func TestYoungFilesAreInFlightUnlessTheyWereReplaced(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	l.Append(ids(1000, 1100)...)
+	raw, err := os.ReadFile(testlake.Local(l.Files()[0].FilePath()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Replace(1050)
+	left := l.Dir + "/db/t/data/left.parquet"
+	if err := os.WriteFile(left, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	match := onID(keysOf(t, "int64", "1042"), 1, "id")
+	o := Options{OrphanAge: time.Hour}
+	if s := surface(t, l.verify(t, match, o), Orphans); s.Findings != 0 || s.Possible == 0 || s.GoneBy.IsZero() {
+		t.Errorf("a young file: %+v", s)
+	}
+	o.Replaced = func(path string) bool { return path == left || testlake.Local(path) == left }
+	if s := surface(t, l.verify(t, match, o), Orphans); s.Findings == 0 || s.Result != Residue || !s.GoneBy.IsZero() {
+		t.Errorf("a replaced file: %+v", s)
 	}
 }
 

@@ -126,6 +126,9 @@ type Options struct {
 	// a younger one is in flight: its writer may be about to commit it. What it
 	// holds is counted as possible, with the date on which it becomes an orphan.
 	OrphanAge time.Duration
+	// Replaced, if set, names files that are known to have been replaced: no writer
+	// is about to commit one, so that nothing refers to it makes it an orphan at any age.
+	Replaced func(path string) bool
 	// MaxFindings bounds Report.Findings; the counts are always complete. Default 1000.
 	MaxFindings int
 }

@@ -39,6 +39,23 @@ func (l Location) String() string {
 	return l.Scheme + "://" + l.Bucket + "/" + l.Key
 }
 
+// Canonical is a path without the spelling differences that engines write:
+// file:/x and file:///x and /x, s3a and s3, abfss and abfs, wasbs and wasb. Two paths of one object are equal in it.
+func Canonical(p string) string {
+	l := ParseLocation(p)
+	switch l.Scheme {
+	case "file":
+		l.Scheme = ""
+	case "s3a", "s3n":
+		l.Scheme = "s3"
+	case "abfss":
+		l.Scheme = "abfs"
+	case "wasbs":
+		l.Scheme = "wasb"
+	}
+	return l.String()
+}
+
 // cutScheme finds "scheme://" or "file:/".
 func cutScheme(p string) (scheme, rest string, ok bool) {
 	i := strings.IndexByte(p, ':')

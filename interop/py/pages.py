@@ -12,6 +12,8 @@ import shutil
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -210,14 +212,19 @@ class Look:
             json.dump(doc, open(tmp, "w"))
             os.replace(tmp, status["file"])
         put(1000)
-        for _ in range(40):
-            self.open(base + "/runs/" + status["run"])
-            if "1,000 of 5,000 files" in self.d.page_source:
-                break
+        page = base + "/runs/" + status["run"]
+        for _ in range(120):  # the server looks for new runs now and then; a 404 in the browser would be a console message
+            try:
+                if "1,000 of 5,000 files" in urllib.request.urlopen(page).read().decode():
+                    break
+            except urllib.error.HTTPError as e:
+                if e.code != 404:
+                    raise
             time.sleep(0.5)
+        self.open(page)
         self.d.execute_script("window.marker = 1")
         put(2500)
-        for _ in range(60):
+        for _ in range(120):
             if "2,500 of 5,000 files" in self.d.page_source:
                 break
             time.sleep(0.5)
