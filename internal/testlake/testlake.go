@@ -49,7 +49,7 @@ var Schema = iceberg.NewSchema(0,
 )
 
 // New makes an empty table db.t of a format version.
-func New(t testing.TB, version string, spec *iceberg.PartitionSpec, props iceberg.Properties) *Lake {
+func New(t testing.TB, version string, spec *iceberg.PartitionSpec, props iceberg.Properties, more ...catalog.CreateTableOpt) *Lake {
 	t.Helper()
 	ctx := context.Background()
 	dir := t.TempDir()
@@ -74,6 +74,7 @@ func New(t testing.TB, version string, spec *iceberg.PartitionSpec, props iceber
 	if spec != nil {
 		opts = append(opts, catalog.WithPartitionSpec(spec))
 	}
+	opts = append(opts, more...)
 	tbl, err := cat.CreateTable(ctx, table.Identifier{"db", "t"}, Schema, opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +111,11 @@ func (l *Lake) Append(ids ...int) {
 	l.t.Helper()
 	rec := l.record(l.arrowSchema(l.Tbl.Schema()), ids...)
 	defer rec.Release()
+	l.appendRecord(rec)
+}
+
+func (l *Lake) appendRecord(rec arrow.RecordBatch) {
+	l.t.Helper()
 	tab := array.NewTableFromRecords(rec.Schema(), []arrow.RecordBatch{rec})
 	defer tab.Release()
 	tx := l.Tbl.NewTransaction()
