@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
@@ -23,6 +25,7 @@ type AuditFinding struct {
 	Target  string   `json:"target"`
 	File    string   `json:"file"` // path, or its keyed digest where paths may hold keys
 	Keyed   bool     `json:"keyed,omitempty"`
+	Version string   `json:"version,omitempty"` // the store's version id of a noncurrent version
 	Surface string   `json:"surface"`
 	State   string   `json:"state"` // "live", "tombstoned", "in history", …
 	Count   int64    `json:"count"`
@@ -101,11 +104,9 @@ func (a *audit) pass(ctx context.Context) (err error) {
 	a.keyed = map[string]bool{}
 	o := verifier.Options{Mode: verifier.ModeFull, Workers: j.workers(), Files: true, Metadata: true, Orphans: true, OrphanAge: j.cfg.Orphans.MinAge.Duration()}
 	for _, t := range a.targets {
-		d, err := t.target.Describe(ctx)
-		if err != nil {
-			return fmt.Errorf("describe %s: %w", t.name, err)
+		if a.keyed[t.name], err = t.target.KeyPaths(ctx, t.sel); err != nil {
+			return fmt.Errorf("look at the paths of %s: %w", t.name, err)
 		}
-		a.keyed[t.name] = d.KeyPartitioned
 		surfaces, found, err := j.reread(ctx, t, o)
 		if err != nil {
 			return fmt.Errorf("audit %s: %w", t.name, err)
@@ -128,16 +129,16 @@ func (a *audit) attribute(ctx context.Context, t *boundTarget, found []verifier.
 	}
 	runs := map[string][]string{}
 	for _, f := range found {
-		out := AuditFinding{Target: t.name, File: e.path(f.Object, a.keyed[t.name]), Keyed: a.keyed[t.name], Surface: f.Surface, State: f.State, Count: f.Count}
+		out := AuditFinding{Target: t.name, File: e.path(f.Object, a.keyed[t.name]), Keyed: a.keyed[t.name], Version: f.Version, Surface: f.Surface, State: f.State, Count: f.Count}
 		switch f.Surface {
-		case verifier.LiveRows, verifier.TombstonedRows, verifier.History:
-			if _, done := runs[f.Object]; !done {
-				if runs[f.Object], err = a.runsOf(ctx, t, f.Object); err != nil {
+		case verifier.LiveRows, verifier.TombstonedRows, verifier.History, surfaceVersions:
+			if _, done := runs[f.Object+f.Version]; !done {
+				if runs[f.Object+f.Version], err = a.runsOf(ctx, t, f); err != nil {
 					return err
 				}
 			}
 		}
-		out.Runs = runs[f.Object]
+		out.Runs = runs[f.Object+f.Version]
 		if f.Object == "" { // a surface that is judged over all of a table's files
 			out.File, out.Keyed = "all files", false
 		}
@@ -146,22 +147,13 @@ func (a *audit) attribute(ctx context.Context, t *boundTarget, found []verifier.
 	return nil
 }
 
-func (a *audit) runsOf(ctx context.Context, t *boundTarget, path string) ([]string, error) {
-	store, err := a.run.job.storeOf(ctx, t)
+func (a *audit) runsOf(ctx context.Context, t *boundTarget, f verifier.Finding) ([]string, error) {
+	keys, err := a.keysIn(ctx, t, f)
 	if err != nil {
 		return nil, err
 	}
-	src, err := store.Open(ctx, path)
-	if err != nil {
-		return nil, fmt.Errorf("open data file: %w", err)
-	}
-	defer src.Close()
-	scan, err := parquetFormat{}.Scan(ctx, src, t.bound)
-	if err != nil {
-		return nil, fmt.Errorf("scan: %w", err)
-	}
 	var out []string
-	for i, numbers := range scan.Keys {
+	for i, numbers := range keys {
 		if numbers == nil || i >= len(t.sel.Match) {
 			continue
 		}
@@ -175,6 +167,32 @@ func (a *audit) runsOf(ctx context.Context, t *boundTarget, path string) ([]stri
 		}
 	}
 	return out, nil
+}
+
+// keysIn are the numbers of the keys that an object holds, by match. An object
+// of a prefix that is gone or cannot be read by now tells nothing.
+func (a *audit) keysIn(ctx context.Context, t *boundTarget, f verifier.Finding) ([]*roaring64.Bitmap, error) {
+	if p := t.prefix(); p != nil {
+		keys, err := p.FoundKeys(ctx, f.Object, f.Version, t.bound)
+		if err != nil && ctx.Err() == nil && !runLevel(err) {
+			return nil, nil
+		}
+		return keys, err
+	}
+	store, err := a.run.job.storeOf(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	src, err := store.Open(ctx, f.Object)
+	if err != nil {
+		return nil, fmt.Errorf("open data file: %w", err)
+	}
+	defer src.Close()
+	scan, err := parquetFormat{}.Scan(ctx, src, t.bound)
+	if err != nil {
+		return nil, fmt.Errorf("scan: %w", err)
+	}
+	return scan.Keys, nil
 }
 
 func (a *audit) erasedBy(name string, key []byte) (out []string) {
@@ -312,7 +330,7 @@ func (f AuditFinding) record() manifests.Record {
 		}
 		reason += " " + run
 	}
-	return manifests.Record{Kind: manifests.RecordFile, Target: f.Target, Path: f.File, Keyed: f.Keyed,
+	return manifests.Record{Kind: manifests.RecordFile, Target: f.Target, Path: f.File, Keyed: f.Keyed, Version: f.Version,
 		Status: manifests.StatusFound, Method: manifests.MethodAudited, Reason: reason, RowsIn: f.Count}
 }
 

@@ -82,7 +82,7 @@ func (f fileWork) inspect(ctx context.Context, res *warehouse.Result, pack bool)
 		return in, nil
 	}
 	if in.hit {
-		if res.Keys, err = keyNumbers(scan.Keys); err != nil {
+		if res.Keys, err = warehouse.KeyNumbers(scan.Keys); err != nil {
 			return in, err
 		}
 	}

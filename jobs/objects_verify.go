@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/sourcegraph/conc/pool"
@@ -27,6 +29,9 @@ const (
 	surfaceCopies   = "the run's own copies"
 	surfaceSoft     = "soft-deleted objects"
 )
+
+// stateNoncurrent is how a copy is stored that only its version id leads to.
+const stateNoncurrent = "noncurrent version"
 
 // rules are what the verification of one object goes by.
 func (t *boundTarget) rules(path string) (records.Rules, bool, error) {
@@ -131,6 +136,16 @@ type look struct {
 	mu                                sync.Mutex
 	objects, total, bytes, left, rows int64
 	unread                            int64
+	findings                          []verifier.Finding // the first maxFindings
+}
+
+// maxFindings bounds what is told object by object, as it is for tables; counts are always complete.
+const maxFindings = 1000
+
+func (l *look) found(f verifier.Finding) {
+	if f.Certain = true; len(l.findings) < maxFindings {
+		l.findings = append(l.findings, f)
+	}
 }
 
 // livePrefix reads the objects that the mode of the verification picks.
@@ -219,6 +234,7 @@ func (l *look) object(ctx context.Context, t *boundTarget, info storage.Info) er
 	l.rows += n.Rows
 	if n.Hits > 0 {
 		l.left += n.Hits
+		l.found(verifier.Finding{Surface: surfaceLive, Object: info.Path, Count: n.Hits, State: "live"})
 	}
 	return nil
 }
@@ -242,7 +258,7 @@ func (l *look) surface(mode string) surfaceRecord {
 
 // keptPrefix states what is kept until the grace ends.
 func (r *Run) keptPrefix(ctx context.Context, t *boundTarget, rec *verifyRecord) error {
-	versions, copies, err := t.prefix().Kept(ctx, r.ID(), t.bound)
+	versions, copies, err := t.prefix().Kept(ctx, r.ID(), t.bound, nil)
 	if err != nil {
 		return fmt.Errorf("look at what is kept: %w", err)
 	}
@@ -287,21 +303,24 @@ func (r *Run) residuePrefix(ctx context.Context, t *boundTarget) (verifyRecord, 
 }
 
 // auditPrefix is Verify for a prefix: all objects, and what the store keeps.
-func (j *Job) auditPrefix(ctx context.Context, t *boundTarget, o verifier.Options) ([]surfaceRecord, error) {
+func (j *Job) auditPrefix(ctx context.Context, t *boundTarget, o verifier.Options) ([]surfaceRecord, []verifier.Finding, error) {
 	l, err := j.lookFor(ctx, t, o, func(string) bool { return true })
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := []surfaceRecord{l.surface(o.Mode)}
-	versions, _, err := t.prefix().Kept(ctx, "", t.bound)
+	versions, _, err := t.prefix().Kept(ctx, "", t.bound, func(v storage.Info) {
+		l.found(verifier.Finding{Surface: surfaceVersions, Object: v.Path, Version: v.Version, Count: 1, State: stateNoncurrent})
+	})
 	if err != nil {
-		return nil, fmt.Errorf("look at noncurrent versions: %w", err)
+		return nil, nil, fmt.Errorf("look at noncurrent versions: %w", err)
 	}
 	s := surfaceRecord{Surface: surfaceVersions, Result: manifests.Pass, CoveragePPM: 1e6, Findings: versions.Hits, Objects: versions.Seen}
 	if versions.Hits > 0 {
 		s.Result = manifests.Found
 	}
-	return append(out, versionSurface(s, versions)), nil
+	slices.SortStableFunc(l.findings, func(a, b verifier.Finding) int { return strings.Compare(a.Object, b.Object) })
+	return append(out, versionSurface(s, versions)), l.findings, nil
 }
 
 // versionSurface says it where there are no versions, and where that cannot be told.

@@ -44,23 +44,6 @@ type requestRecord struct {
 	Missed   []string  `json:"missed,omitempty"`  // targets that were not covered
 }
 
-// keyNumbers brings the keys that a scan found to the form that a Result keeps.
-func keyNumbers(found []*roaring64.Bitmap) ([][]byte, error) {
-	out := make([][]byte, len(found))
-	for i, b := range found {
-		if b == nil {
-			continue
-		}
-		b.RunOptimize()
-		raw, err := b.ToBytes()
-		if err != nil {
-			return nil, fmt.Errorf("encode key numbers: %w", err)
-		}
-		out[i] = raw
-	}
-	return out, nil
-}
-
 // foundKeys unites what the results of a target say about each keyset.
 func (r *Run) foundKeys(ctx context.Context, t *boundTarget) (map[string]*roaring64.Bitmap, error) {
 	out := map[string]*roaring64.Bitmap{}

@@ -70,29 +70,34 @@ func (j *Job) Verify(ctx context.Context, runID string, o VerifyOptions) (*Verif
 	return out, nil
 }
 
-// reread verifies a target as it is now. Findings are a table's: of a prefix
-// the surfaces count alone.
+// reread verifies a target as it is now.
 func (j *Job) reread(ctx context.Context, t *boundTarget, o verifier.Options) (out []manifests.Surface, findings []verifier.Finding, err error) {
+	if t.prefix() != nil {
+		return j.lookPrefix(ctx, t, o)
+	}
 	out, rep, err := j.look(ctx, t, o)
-	if rep != nil {
-		findings = rep.Findings
+	if err != nil {
+		return nil, nil, err
+	}
+	return out, rep.Findings, nil
+}
+
+func (j *Job) lookPrefix(ctx context.Context, t *boundTarget, o verifier.Options) (out []manifests.Surface, findings []verifier.Finding, err error) {
+	j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
+	found, findings, err := j.auditPrefix(ctx, t, o)
+	for _, s := range found {
+		out = append(out, s.surface(t.name))
 	}
 	return out, findings, err
 }
 
 // look is reread with the whole report of a table; nil for a prefix.
 func (j *Job) look(ctx context.Context, t *boundTarget, o verifier.Options) (out []manifests.Surface, rep *verifier.Report, err error) {
-	j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
 	if t.prefix() != nil {
-		found, err := j.auditPrefix(ctx, t, o)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, s := range found {
-			out = append(out, s.surface(t.name))
-		}
-		return out, nil, nil
+		out, _, err := j.lookPrefix(ctx, t, o)
+		return out, nil, err
 	}
+	j.env.Reporter.Report(Event{Type: "step", Step: StepVerify, Target: t.name})
 	store, err := j.targetStore(ctx, t.name)
 	if err != nil {
 		return nil, nil, err

@@ -48,6 +48,9 @@ type RecordsFound struct {
 	Hits      *roaring64.Bitmap // positions of records
 	PerMatch  []int64           // records hit by each match
 	Malformed int64             // records kept although they are malformed
+	// Keys are, by match, the numbers (keyset.Set.Number) of the keys that were
+	// found; nil = none of that match's.
+	Keys []*roaring64.Bitmap
 	// Present says that some record has all columns of some match.
 	Present bool
 	// Values counts the values of key columns that are not null, Foreign those

@@ -3,6 +3,8 @@ package scanner
 import (
 	"fmt"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
 	"github.com/expunge/expunge/keyset"
 )
 
@@ -53,7 +55,13 @@ type Tuples struct {
 	Values      int64
 	Foreign     int64
 	HavePresent bool // a record had all columns of a match
+	// Keys are, by match, the numbers (keyset.Set.Number) of the keys of all
+	// finished records; nil = none of that match's.
+	Keys  []*roaring64.Bitmap
+	found []foundKey // of the record: it may turn out to be malformed
 }
+
+type foundKey struct{ match, number int }
 
 type partValue struct {
 	from, to int // in arena
@@ -62,7 +70,7 @@ type partValue struct {
 
 // NewTuples binds the matches' keysets.
 func NewTuples(matches []Match) (*Tuples, error) {
-	t := &Tuples{hit: make([]bool, len(matches)), present: make([]uint64, len(matches))}
+	t := &Tuples{hit: make([]bool, len(matches)), present: make([]uint64, len(matches)), Keys: make([]*roaring64.Bitmap, len(matches))}
 	for m, x := range matches {
 		parts, err := NewKeyParts(x.Keys)
 		if err != nil {
@@ -91,6 +99,7 @@ func (t *Tuples) Part(slot int) *KeyPart { return &t.parts[t.at[slot][0]][t.at[s
 // Reset begins a record.
 func (t *Tuples) Reset() {
 	t.arena, t.Any, t.Places = t.arena[:0], false, t.Places[:0]
+	t.found = t.found[:0]
 	for i := range t.vals {
 		t.vals[i] = t.vals[i][:0]
 	}
@@ -122,17 +131,20 @@ func (t *Tuples) Add(slot int, grown []byte, ok, comparable bool, place Place) {
 	from := len(t.arena)
 	m := t.at[slot][0]
 	if len(t.parts[m]) == 1 {
-		if t.sets[m].Contains(grown[from:]) {
-			t.note(m, place)
-		}
+		t.note(m, t.sets[m].Number(grown[from:]), place)
 		return
 	}
 	t.arena = grown
 	t.vals[slot] = append(t.vals[slot], partValue{from, len(grown), place})
 }
 
-func (t *Tuples) note(m int, place Place) {
+// note takes in a key by its number; -1 is none.
+func (t *Tuples) note(m, number int, place Place) {
+	if number < 0 {
+		return
+	}
 	t.hit[m], t.Any = true, true
+	t.found = append(t.found, foundKey{m, number})
 	if t.WantPlaces {
 		t.Places = append(t.Places, place)
 	}
@@ -145,18 +157,22 @@ func (t *Tuples) Finish() []bool {
 			t.join(m, 0, NoPlace, make([][]byte, len(parts)))
 		}
 	}
+	for _, f := range t.found {
+		if t.Keys[f.match] == nil {
+			t.Keys[f.match] = roaring64.New()
+		}
+		t.Keys[f.match].Add(uint64(f.number))
+	}
 	return t.hit
 }
 
 func (t *Tuples) join(m, part int, place Place, chosen [][]byte) {
 	if part == len(chosen) {
-		if t.sets[m].Contains(t.sets[m].Schema().AppendTuple(nil, chosen...)) {
-			t.note(m, place)
-		}
+		t.note(m, t.sets[m].Number(t.sets[m].Schema().AppendTuple(nil, chosen...)), place)
 		return
 	}
 	for _, v := range t.vals[t.first[m]+part] {
-		if !place.joins(v.place) || t.hit[m] && !t.WantPlaces {
+		if !place.joins(v.place) {
 			continue
 		}
 		chosen[part] = t.arena[v.from:v.to]

@@ -66,6 +66,7 @@ type Surface struct {
 type Finding struct {
 	Surface  string `json:"surface"`
 	Object   string `json:"object"`
+	Version  string `json:"version,omitempty"` // of an object that the store keeps versions of
 	Column   string `json:"column,omitempty"`
 	Snapshot int64  `json:"snapshot,omitempty"` // a snapshot that reaches it; 0 = none or the head
 	Count    int64  `json:"count"`

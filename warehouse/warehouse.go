@@ -11,6 +11,7 @@ package warehouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -120,8 +121,8 @@ type Description struct {
 	MetadataLocation string `json:"metadata_location,omitempty"`
 	MetadataSHA256   string `json:"metadata_sha256,omitempty"`
 	Refs             []Ref  `json:"refs,omitempty"`
-	// KeyPartitioned: a match column is a partition source, so file paths may
-	// hold keys and are written to evidence as keyed digests only.
+	// KeyPartitioned: a match column is a partition source, or an object's name
+	// holds a key, so file paths are written to evidence as keyed digests only.
 	KeyPartitioned bool `json:"key_partitioned,omitempty"`
 }
 
@@ -267,6 +268,24 @@ type Result struct {
 	// Packed, when set, says that Output holds the survivors of other files
 	// too. Those of this one are its rows [Packed.FirstRow, Packed.FirstRow+RowsOut).
 	Packed *Packed `json:"packed,omitempty"`
+}
+
+// KeyNumbers brings the keys that a scan found by match to the form of
+// Result.Keys.
+func KeyNumbers(found []*roaring64.Bitmap) ([][]byte, error) {
+	out := make([][]byte, len(found))
+	for i, b := range found {
+		if b == nil {
+			continue
+		}
+		b.RunOptimize()
+		raw, err := b.ToBytes()
+		if err != nil {
+			return nil, fmt.Errorf("encode key numbers: %w", err)
+		}
+		out[i] = raw
+	}
+	return out, nil
 }
 
 // Packed is a file's place among the files that one output replaces.
@@ -440,6 +459,8 @@ type Planner interface {
 	BindAction(ctx context.Context, sel Selection) (*BoundAction, error)
 	// Plan streams one task a file that may hold a key, and live(path) for every live data file including skipped ones.
 	Plan(ctx context.Context, sel Selection, emit func(Task) error, live func(path string) error) (*Plan, error)
+	// KeyPaths says what Plan says as Description.KeyPartitioned, for the target as it is now.
+	KeyPaths(ctx context.Context, sel Selection) (bool, error)
 	// Deleted returns the row positions of the task's file that tombstones already delete; never nil.
 	Deleted(ctx context.Context, t Task) (*roaring64.Bitmap, error)
 }

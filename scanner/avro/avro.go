@@ -67,6 +67,7 @@ func Scan(ctx context.Context, src storage.Object, req scanner.Records) (*scanne
 	}
 	f := s.found
 	f.Present, f.Values, f.Foreign, f.BytesRead = s.tuples.HavePresent, s.tuples.Values, s.tuples.Foreign, s.in.read
+	f.Keys = s.tuples.Keys
 	return f, nil
 }
 

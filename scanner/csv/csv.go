@@ -138,6 +138,7 @@ func (s *scan) read(ctx context.Context, in io.Reader) error {
 	}
 	s.found.Content = s.at
 	s.found.Present, s.found.Values, s.found.Foreign = s.tuples.HavePresent, s.tuples.Values, s.tuples.Foreign
+	s.found.Keys = s.tuples.Keys
 	return nil
 }
 

@@ -105,6 +105,7 @@ func (s *scan) read(ctx context.Context, in io.Reader) error {
 			s.found.Content = s.at
 			t := s.walk.tuples
 			s.found.Present, s.found.Values, s.found.Foreign = t.HavePresent, t.Values, t.Foreign
+			s.found.Keys = t.Keys
 			return nil
 		}
 	}

@@ -59,6 +59,22 @@ func (t *Table) Plan(ctx context.Context, sel warehouse.Selection, emit func(war
 	return plan, nil
 }
 
+// KeyPaths says whether a match column is a partition source.
+func (t *Table) KeyPaths(ctx context.Context, sel warehouse.Selection) (bool, error) {
+	tbl, err := t.load(ctx)
+	if err != nil {
+		return false, err
+	}
+	p, err := t.newPlanner(tbl.Metadata(), sel)
+	if errors.Is(err, warehouse.ErrNotFound) && sel.MissingColumn == "list" {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return p.keyPartitioned, nil
+}
+
 // whole refuses what cannot be worked on as a whole table.
 func (t *Table) whole(ctx context.Context, meta table.Metadata) error {
 	if err := supported(meta); err != nil {

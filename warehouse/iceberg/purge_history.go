@@ -150,7 +150,7 @@ func (p *purge) refs(ctx context.Context, meta table.Metadata, holds map[int64]b
 		case also: // its own purge comes to it
 			pinned[ref.SnapshotID] = true
 			continue
-		case protectsRun(name, ref, p.req.RunID):
+		case protectsRun(name, ref, p.req.RunID), isProtectRef(name, ref) && lapsed(meta, ref, now): // of a run that was undone, say
 			h.dropRefs = append(h.dropRefs, name)
 			continue
 		case !holds[ref.SnapshotID]:

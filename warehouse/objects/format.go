@@ -29,6 +29,7 @@ type found struct {
 	rows      int64
 	hits      *roaring64.Bitmap // records that go, or change
 	perMatch  []int64
+	keys      []*roaring64.Bitmap // numbers of the keys found, by match
 	malformed int64
 	method    string
 	bytesRead int64
@@ -80,7 +81,7 @@ func scan(ctx context.Context, format string, src storage.Object, r request) (*f
 	if err != nil {
 		return nil, recordError(err)
 	}
-	f := &found{rows: rec.Rows, hits: rec.Hits, perMatch: rec.PerMatch, malformed: rec.Malformed, bytesRead: rec.BytesRead, method: "scanned clean"}
+	f := &found{rows: rec.Rows, hits: rec.Hits, perMatch: rec.PerMatch, keys: rec.Keys, malformed: rec.Malformed, bytesRead: rec.BytesRead, method: "scanned clean"}
 	if !rec.Present && !r.every {
 		f.method = MethodAbsent
 	}
@@ -183,21 +184,22 @@ func scanMatches(m []warehouse.BoundMatch) []scanner.Match {
 // scanParquet uses the scanner of tables; columns are found by their paths.
 func scanParquet(ctx context.Context, src storage.Object, r request) (*found, error) {
 	f := &found{perMatch: make([]int64, len(r.match)), hits: roaring64.New(), method: "scanned clean"}
-	if r.every || len(r.match) == 0 {
+	if len(r.match) == 0 {
 		file, err := pq.Open(ctx, src, src.Info().Size)
 		if err != nil {
 			return nil, err
 		}
 		f.rows = file.Rows()
-		if r.every {
-			f.hits.AddRange(0, uint64(f.rows))
-		}
 	} else {
-		res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(r.match), Options: scanner.Options{Workers: 1, Gap: 256 << 10}})
+		o := scanner.Options{Workers: 1, Gap: 256 << 10, Keys: true}
+		res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(r.match), Options: o})
 		if err != nil {
 			return nil, err
 		}
-		f.rows, f.hits, f.perMatch, f.method, f.bytesRead = res.Rows, res.Hits, res.PerMatch, string(res.Method), res.BytesRead
+		f.rows, f.hits, f.perMatch, f.method, f.bytesRead, f.keys = res.Rows, res.Hits, res.PerMatch, string(res.Method), res.BytesRead, res.Keys
+	}
+	if r.every {
+		f.hits.AddRange(0, uint64(f.rows))
 	}
 	erase := f.hits
 	if r.invert {

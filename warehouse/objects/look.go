@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -16,6 +18,30 @@ func (t *Target) Fixed(path string, bound []warehouse.BoundMatch) (matches []war
 		return nil, false, err
 	}
 	return m.match, len(m.every) > 0, nil
+}
+
+// FoundKeys are, by match, the numbers of the keys that an object, or the
+// version of it, holds; nil = none of that match's.
+func (t *Target) FoundKeys(ctx context.Context, path, version string, bound []warehouse.BoundMatch) ([]*roaring64.Bitmap, error) {
+	m, err := t.fix(path, bound)
+	if err != nil {
+		return nil, err
+	}
+	var src storage.Object
+	if version == "" {
+		src, err = t.store.Open(ctx, path)
+	} else {
+		src, err = storage.OpenVersion(ctx, t.store, storage.Version{Info: storage.Info{Path: path, Version: version}})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	defer src.Close()
+	f, err := scan(ctx, t.cfg.Format, src, request{match: m.match, every: len(m.every) > 0, malformed: true})
+	if err != nil {
+		return nil, fmt.Errorf("scan: %w", err)
+	}
+	return m.keys(f.keys, len(bound)), nil
 }
 
 // New opens the content that a run made: in its place if nobody has changed the
@@ -74,8 +100,9 @@ func (t *Target) versionHolds(ctx context.Context) (bool, error) {
 }
 
 // Kept counts what is still stored beside the live objects: noncurrent versions
-// with an erased key, and what lies in the run's folder ("" = no run's).
-func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.BoundMatch) (v Versions, copies int64, err error) {
+// with an erased key, and what lies in the run's folder ("" = no run's). found
+// is called for each of those versions; it may be nil.
+func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.BoundMatch, found func(storage.Info)) (v Versions, copies int64, err error) {
 	keep, err := t.Retention(ctx, "")
 	if err != nil {
 		return v, 0, err
@@ -98,6 +125,9 @@ func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.Bound
 			// What cannot be read may hold a key: it is said to.
 			if hit, err := t.holds(ctx, version, bound); hit || err != nil {
 				v.Hits++
+				if found != nil {
+					found(version.Info)
+				}
 			}
 		}
 	}

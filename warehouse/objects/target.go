@@ -11,7 +11,6 @@ import (
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
 	"github.com/expunge/expunge/internal/storage"
-	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/scanner"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -38,7 +37,7 @@ type Target struct {
 	name   string
 	prefix string // with a slash at its end
 	mu     sync.Mutex
-	sets   map[string]*keyset.Set
+	sets   map[string]*reducedSet
 	keep   retention
 	bound  []warehouse.BoundMatch // of the last Bind: a target has one selection
 }
@@ -54,7 +53,7 @@ func Open(store storage.Store, cfg Config) *Target {
 	if !strings.HasSuffix(prefix, "/") {
 		prefix += "/"
 	}
-	return &Target{store: store, cfg: cfg, name: cfg.Name, prefix: prefix, sets: map[string]*keyset.Set{}}
+	return &Target{store: store, cfg: cfg, name: cfg.Name, prefix: prefix, sets: map[string]*reducedSet{}}
 }
 
 // Store is where the objects are.
@@ -183,7 +182,7 @@ func (t *Target) Plan(ctx context.Context, sel warehouse.Selection, emit func(wa
 		if err != nil {
 			return err
 		}
-		p.Description.KeyPartitioned = p.Description.KeyPartitioned || m.byKey
+		p.Description.KeyPartitioned = p.Description.KeyPartitioned || m.byKey || t.namesKey(info.Path, bound)
 		if len(m.match) == 0 && len(m.every) == 0 {
 			skip("pruned by partition", info.Size)
 			return nil

@@ -81,6 +81,9 @@ func (t *Target) processOnce(ctx context.Context, w Work, task warehouse.Task) (
 	if f.hits.IsEmpty() {
 		return res, nil
 	}
+	if res.Keys, err = warehouse.KeyNumbers(m.keys(f.keys, len(w.Bound))); err != nil {
+		return res, err
+	}
 	if err := t.admit(ctx, task.File.Path); err != nil {
 		return res, err
 	}

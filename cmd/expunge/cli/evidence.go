@@ -74,6 +74,7 @@ type AuditFinding struct {
 	Target  string   `json:"target"`
 	File    string   `json:"file"`
 	Keyed   bool     `json:"keyed,omitempty"`
+	Version string   `json:"version,omitempty"`
 	Surface string   `json:"surface"`
 	State   string   `json:"state"`
 	Count   int64    `json:"count"`
