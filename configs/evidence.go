@@ -105,11 +105,7 @@ func (c *checker) evidence() {
 		if a.Keep <= 0 {
 			c.failf("audit.keep", "say how long the keys of past runs are kept for audits, such as 365d")
 		}
-		if a.Schedule != nil {
-			if _, _, err := a.Schedule.parse(); err != nil {
-				c.failf("audit.schedule", "%s", err)
-			}
-		}
+		c.schedule("audit.schedule", a.Schedule)
 	}
 }
 

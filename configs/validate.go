@@ -96,17 +96,22 @@ func (c *checker) head() {
 	}
 	c.signer("signing.executor", j.Signing.Executor)
 	c.signer("signing.verifier", j.Signing.Verifier)
-	if s := j.Schedule; s != nil {
-		if _, _, err := s.parse(); err != nil {
-			field, value := "schedule.cron", s.Cron
-			if strings.Contains(err.Error(), "zone") && !strings.Contains(err.Error(), "five fields") {
-				field, value = "schedule.timezone", s.Timezone
-			}
-			c.failf(field, "%s: %s", quote(value), err)
-		}
-		c.oneOf("schedule.missed", s.Missed, false, "once", "all", "skip")
-		c.oneOf("schedule.overlap", s.Overlap, false, "skip", "queue")
+	c.schedule("schedule", j.Schedule)
+}
+
+func (c *checker) schedule(field string, s *Schedule) {
+	if s == nil {
+		return
 	}
+	if _, _, err := s.parse(); err != nil {
+		at, value := join(field, "cron"), s.Cron
+		if strings.Contains(err.Error(), "zone") && !strings.Contains(err.Error(), "five fields") {
+			at, value = join(field, "timezone"), s.Timezone
+		}
+		c.failf(at, "%s: %s", quote(value), err)
+	}
+	c.oneOf(join(field, "missed"), s.Missed, false, "once", "all", "skip")
+	c.oneOf(join(field, "overlap"), s.Overlap, false, "skip", "queue")
 }
 
 func (c *checker) signer(field, ref string) {

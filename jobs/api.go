@@ -227,6 +227,16 @@ func Runs(ctx context.Context, s *state.State, job string, limit int) ([]state.S
 	return out, nil
 }
 
+// KindOf says what a run is: "run", "audit", "dry run" or "compact".
+func KindOf(st state.Status) string {
+	for _, k := range [][2]string{{labelAudit, "audit"}, {labelDryRun, "dry run"}, {labelCompact, "compact"}} {
+		if st.Labels[k[0]] != "" {
+			return k[1]
+		}
+	}
+	return "run"
+}
+
 // CheckResult is one condition that Check tried.
 type CheckResult struct {
 	What   string

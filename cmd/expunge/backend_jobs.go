@@ -201,7 +201,6 @@ func run(ctx context.Context, e cli.Env, r cli.RunRequest) (*cli.RunResponse, er
 	return runResponse(sum), err
 }
 
-// runPlan executes a plan given as a file of plan --output or as a run id.
 // planRef reads a plan's file, or takes a run id as it is.
 func planRef(plan string, s cli.State) (ref cli.RunRef, digest string, err error) {
 	ref = cli.RunRef{State: s, RunID: plan}
@@ -220,6 +219,7 @@ func planRef(plan string, s cli.State) (ref cli.RunRef, digest string, err error
 	return ref, p.Digest, nil
 }
 
+// runPlan executes a plan given as a file of plan --output or as a run id.
 func runPlan(ctx context.Context, e cli.Env, r cli.RunRequest, confirm func(context.Context, *jobs.PlanSummary) error) (*cli.RunResponse, error) {
 	ref, digest, err := planRef(r.Plan, r.State)
 	if err != nil {
@@ -249,13 +249,18 @@ func runs(ctx context.Context, _ cli.Env, r cli.RunsRequest) (*cli.RunsResponse,
 	if err != nil {
 		return nil, err
 	}
-	all, err := jobs.Runs(ctx, s, r.Job, r.Limit)
+	all, err := jobs.Runs(ctx, s, r.Job, 0)
 	if err != nil {
 		return nil, err
 	}
 	resp := &cli.RunsResponse{}
 	for _, st := range all {
-		resp.Runs = append(resp.Runs, runInfo(st))
+		if r.Kind != "" && jobs.KindOf(st) != r.Kind {
+			continue
+		}
+		if resp.Runs = append(resp.Runs, runInfo(st)); len(resp.Runs) == r.Limit {
+			break
+		}
 	}
 	return resp, nil
 }

@@ -173,7 +173,7 @@ func verification(v *manifests.Verification, residue []manifests.Residue) *cli.V
 }
 
 func runInfo(st state.Status) cli.RunInfo {
-	r := cli.RunInfo{RunID: st.Run, Job: st.Job, State: st.State, Outcome: st.Outcome, Started: st.Started, Rows: st.Counters["rows_erased"],
+	r := cli.RunInfo{RunID: st.Run, Job: st.Job, Kind: jobs.KindOf(st), State: st.State, Outcome: st.Outcome, Started: st.Started, Rows: st.Counters["rows_erased"],
 		Purged: st.Counters["files_removed"] > 0}
 	if !st.Ended.IsZero() {
 		at := st.Ended

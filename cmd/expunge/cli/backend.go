@@ -303,8 +303,17 @@ type Surface struct {
 type RunsRequest struct {
 	State State
 	Job   string // only this job's; "" = all
+	Kind  string // only of this kind, KindRun or KindAudit; "" = all
 	Limit int    // 0 = all
 }
+
+// Kinds of runs.
+const (
+	KindRun     = "run"
+	KindAudit   = "audit" // a pass of the audit loop
+	KindDryRun  = "dry run"
+	KindCompact = "compact" // erases nothing
+)
 
 // RunsResponse lists runs.
 type RunsResponse struct {
@@ -315,6 +324,7 @@ type RunsResponse struct {
 type RunInfo struct {
 	RunID    string     `json:"run_id"`
 	Job      string     `json:"job"`
+	Kind     string     `json:"kind"`  // "run", "audit", "dry run", "compact"
 	State    string     `json:"state"` // "running", "interrupted", "stopped", "finished"
 	Outcome  string     `json:"outcome,omitempty"`
 	Started  time.Time  `json:"started"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -298,8 +299,9 @@ func (a *app) scheduler() *cobra.Command {
 		Short:   "Run jobs by the schedules in their files, until stopped",
 		Long: `Stays in the foreground and runs each job when its schedule says so. What was
 due while nothing ran is made up as schedule.missed says; a run that is due while
-the same job still runs is skipped or queued as schedule.overlap says. A job file
-is read anew before each run. Each run prints its result as expunge run does.`,
+the same job still runs is skipped or queued as schedule.overlap says. audit.schedule
+says the same of the job's audits; they may go on beside its runs. A job file is read
+anew before each run. Each run and audit prints its result as expunge run and audit do.`,
 		Example: "  expunge scheduler nightly.yaml hourly.yaml\n  expunge scheduler /etc/expunge/*.yaml --json >> /var/log/expunge.jsonl",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -315,8 +317,8 @@ is read anew before each run. Each run prints its result as expunge run does.`,
 				j, err := loadJob(path)
 				switch {
 				case err != nil:
-				case j.Schedule == nil:
-					err = usagef("%s has no schedule", path)
+				case !slices.ContainsFunc(timetables, func(t timetable) bool { return t.of(j) != nil }):
+					err = usagef("%s has no schedule, nor one of its audit (audit.schedule)", path)
 				case names[j.Name] != "":
 					err = usagef("%s and %s are both named %s", names[j.Name], path, j.Name)
 				}
@@ -326,7 +328,7 @@ is read anew before each run. Each run prints its result as expunge run does.`,
 				names[j.Name] = path
 				jobs = append(jobs, loadedJob{path, j})
 			}
-			if a.backend.Run == nil || a.backend.Runs == nil {
+			if a.backend.Run == nil || a.backend.Runs == nil || a.backend.Audit == nil {
 				return call(a, cmd, a.backend.Run, RunRequest{})
 			}
 			return a.conclude(cmd, nil, a.schedule(cmd.Context(), cmd, jobs))
@@ -334,9 +336,9 @@ is read anew before each run. Each run prints its result as expunge run does.`,
 	}
 }
 
-// lastStart returns when the job's latest run started, zero for none.
-func (a *app) lastStart(ctx context.Context, j *configs.Job) (time.Time, error) {
-	resp, err := a.backend.Runs(ctx, Env{Reporter: warningsOnly{a.io.Err}}, RunsRequest{State: stateOf(j), Job: j.Name, Limit: 1})
+// lastStart returns when the job's latest run of a kind started, zero for none.
+func (a *app) lastStart(ctx context.Context, j *configs.Job, kind string) (time.Time, error) {
+	resp, err := a.backend.Runs(ctx, Env{Reporter: warningsOnly{a.io.Err}}, RunsRequest{State: stateOf(j), Job: j.Name, Kind: kind, Limit: 1})
 	if err != nil || len(resp.Runs) == 0 {
 		return time.Time{}, err
 	}
