@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
@@ -203,7 +204,8 @@ func (c *fileCheck) chunk(rg, col int, info fileColumn, keys []*boundKeys) error
 }
 
 // dictionary looks for entries that no value refers to. One whose value another,
-// referenced entry has too tells nothing: that is how a wiped entry looks.
+// referenced entry has too tells nothing, nor does a blank: that is how wiped
+// entries look.
 func (c *fileCheck) dictionary(p *chunkPages, keys []*boundKeys, at Finding) {
 	if p.used.IsEmpty() && len(p.dict) == 1 && isZero(p.dict[0]) {
 		return // a column of nulls keeps one blank entry: there is none to copy from
@@ -225,7 +227,7 @@ func (c *fileCheck) dictionary(p *chunkPages, keys []*boundKeys, at Finding) {
 		switch {
 		case isKey(keys, v):
 			certain++
-		case !inUse[string(v)]:
+		case !inUse[string(v)] && !isBlank(v):
 			possible++
 		}
 	}
@@ -247,6 +249,11 @@ func (c *fileCheck) dictionary(p *chunkPages, keys []*boundKeys, at Finding) {
 		at.Count, at.Certain, at.State = possible, false, "value in an entry that no row refers to"
 		c.tally.found(at)
 	}
+}
+
+// isBlank says that a value is made of control characters only.
+func isBlank(v []byte) bool {
+	return len(v) > 0 && !slices.ContainsFunc(v, func(b byte) bool { return b == 0 || b >= ' ' })
 }
 
 func isZero(v []byte) bool { return len(bytes.Trim(v, "\x00")) == 0 }

@@ -98,10 +98,12 @@ func TestUnreferencedDictionaryEntryIsFound(t *testing.T) {
 	if c, p := foundOn(r); c != "" || p != Dictionaries {
 		t.Errorf("found on %q, possibly on %q", c, p)
 	}
-	// An entry wiped with a copy of a surviving one tells nothing.
-	raw = dictionaryFile(t, []string{"anna@example.com", "anna@example.com", "berta@example.com"}, []int32{0, 2, 2, 0, 0})
-	if c, p := foundOn(checkBytes(t, raw, m, FileOptions{AllColumns: true})); c != "" || p != "" {
-		t.Errorf("wiped entry: found on %q, possibly on %q", c, p)
+	// A copy of a surviving entry tells nothing, nor does a blank.
+	for _, wiped := range []string{"anna@example.com", "\x01", "\x1f\x02"} {
+		raw = dictionaryFile(t, []string{"anna@example.com", wiped, "berta@example.com"}, []int32{0, 2, 2, 0, 0})
+		if c, p := foundOn(checkBytes(t, raw, m, FileOptions{AllColumns: true})); c != "" || p != "" {
+			t.Errorf("wiped entry: found on %q, possibly on %q", c, p)
+		}
 	}
 }
 

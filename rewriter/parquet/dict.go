@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
@@ -19,6 +20,7 @@ import (
 // entry that no surviving row refers to still holds an erased value: it is
 // overwritten.
 type dictionary struct {
+	col      *pq.Column
 	page     pq.Page
 	decoder  *pq.Decoder
 	entries  *pq.Values
@@ -32,7 +34,7 @@ type dictionary struct {
 }
 
 func (c *chunkJob) openDictionary(p pq.Page) (*dictionary, error) {
-	d := &dictionary{page: p, decoder: c.src.NewDecoder()}
+	d := &dictionary{col: c.col, page: p, decoder: c.src.NewDecoder()}
 	if err := d.decoder.SetDictionary(&d.page); err != nil {
 		return nil, err
 	}
@@ -110,9 +112,12 @@ func (d *dictionary) dead(i int) bool {
 }
 
 // wiped returns the values of the new dictionary, nil when the old one is
-// right. Dead entries become copies of the surviving entry before them (the
-// first ones: behind them), which keeps a sorted dictionary sorted; a dead
-// tail goes.
+// right. A dead tail goes. Dead entries of text and plain bytes become blanks,
+// each another one: Arrow's readers take a dictionary's entries for distinct
+// when they keep it as a dictionary (ByteArrayDictionaryRecordReader), and would
+// give later rows the values of others. All others become copies of the
+// surviving entry before them (the first ones: behind them), since a blank may
+// be no value of their type.
 func (d *dictionary) wiped() (values [][]byte, changed bool) {
 	n := d.size()
 	for n > 0 && d.dead(n-1) {
@@ -130,6 +135,9 @@ func (d *dictionary) wiped() (values [][]byte, changed bool) {
 		return nil, false
 	}
 	values = make([][]byte, n)
+	if d.distinct() {
+		return d.blanked(values), true
+	}
 	var last []byte
 	for i := n - 1; i >= 0; i-- { // for the first ones
 		if !d.dead(i) {
@@ -143,6 +151,63 @@ func (d *dictionary) wiped() (values [][]byte, changed bool) {
 		values[i] = last
 	}
 	return values, true
+}
+
+// distinct says that no two entries may be equal.
+func (d *dictionary) distinct() bool {
+	if d.entries.Type != format.ByteArray {
+		return false
+	}
+	switch d.col.Logical().(type) {
+	case nil:
+		c, ok := d.col.Converted()
+		return !ok || c != deprecated.Decimal
+	case *format.StringType, *format.EnumType, *format.JsonType, *format.BsonType:
+		return true
+	}
+	return false
+}
+
+// blanked fills in the values, with blanks for the dead.
+func (d *dictionary) blanked(values [][]byte) [][]byte {
+	taken := map[string]bool{} // entries that look like blanks and stay
+	for i := range values {
+		if v := d.at(i); !d.dead(i) {
+			values[i] = v
+			if isBlank(v) {
+				taken[string(v)] = true
+			}
+		}
+	}
+	next := 1
+	for i := range values {
+		if !d.dead(i) {
+			continue
+		}
+		b := blank(next)
+		for ; taken[string(b)]; b = blank(next) {
+			next++
+		}
+		values[i] = b
+		next++
+	}
+	return values
+}
+
+// blankDigits is how many bytes a blank is made of: 0x01 to 0x1f, which are
+// text, and which no reader takes for the end of one.
+const blankDigits = 31
+
+// blank numbers the values, from 1, that say nothing.
+func blank(n int) (b []byte) {
+	for ; n > 0; n = (n - 1) / blankDigits {
+		b = append(b, byte(1+(n-1)%blankDigits))
+	}
+	return b
+}
+
+func isBlank(v []byte) bool {
+	return len(v) > 0 && !slices.ContainsFunc(v, func(b byte) bool { return b == 0 || b > blankDigits })
 }
 
 // neutral is a value that says nothing.
@@ -187,7 +252,7 @@ func (d *dictionary) rebuilt(c *chunkJob) (header, body []byte, uncompressed int
 		return nil, nil, 0, corrupt("dictionary page header")
 	}
 	p.SetInt(1, thriftpatch.I32, int64(len(values)))
-	if sorted, ok := p.Bool(3); ok && sorted && len(values) > d.view.n {
+	if sorted, ok := p.Bool(3); ok && sorted && (len(values) > d.view.n || d.distinct()) {
 		p.SetBool(3, false)
 	}
 	h.SetStruct(pageDictionary, p)

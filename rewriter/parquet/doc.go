@@ -22,7 +22,8 @@
 //
 //   - Dictionaries: an entry that lost a use is looked for in the chunk's other
 //     pages until it is found; one that no surviving row uses is overwritten
-//     with a copy of its neighbour, a dead tail is cut off.
+//     with a blank of its own (text) or a copy of its neighbour, a dead tail is
+//     cut off.
 //   - Bounds in page headers, chunk statistics and the column index: kept byte
 //     for byte where they come from survivors (derivedMin, derivedMax), found
 //     again otherwise, dropped where the order is not known.
