@@ -382,6 +382,7 @@ func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, 
 		return rec, err
 	}
 	o.Replaced = func(path string) bool { return replaced[xxh3.HashString(storage.Canonical(path))] }
+	o.Since = r.progress.committed[t.slot].After.SequenceNumber
 	rep, err := verifyTable(ctx, store, t, desc.MetadataLocation, o)
 	if err != nil {
 		return rec, fmt.Errorf("verify residue: %w", err)

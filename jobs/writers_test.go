@@ -1,225 +1,284 @@
 package jobs_test
 
 import (
-	"context"
+	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
-	icebergo "github.com/apache/iceberg-go"
-	"github.com/apache/iceberg-go/table"
-
 	"github.com/expunge/expunge/configs"
-	"github.com/expunge/expunge/internal/demo"
+	"github.com/expunge/expunge/internal/storage"
+	"github.com/expunge/expunge/internal/testlake"
 	"github.com/expunge/expunge/jobs"
 	"github.com/expunge/expunge/manifests"
-	"github.com/expunge/expunge/verifier"
-	"github.com/expunge/expunge/warehouse/iceberg"
 )
 
-// traffic is writers that go on while runs go on: one appends rows with and
-// without keys, one deletes rows by their id, merge on read.
+// traffic is other writers of a table, who take turns while a job works on it:
+// they append rows with and without keys, delete by equality, by position or
+// deletion vector, and compact. No clock decides when: every so many storage
+// operations of the job it stands still while one of them commits, and so it
+// does between its last look at the head and its swap, as often as clash says.
 type traffic struct {
-	lake *demo.Lakehouse
-	cat  *iceberg.Catalog
-	stop chan struct{}
-	wg   sync.WaitGroup
+	lake   *testlake.Lake
+	vector bool    // deletes are deletion vectors
+	keys   []int64 // what the job erases
+	every  int     // a turn before each so-manieth operation of the job; 0 = peace
+	left   int     // turns that are left in the job's present step
+	clash  int     // how many swaps of the job are lost to a writer from now on
 
-	mu       sync.Mutex
-	appended int            // times that the rows of fresh were appended
-	deleted  map[int64]bool // order ids
+	mu      sync.Mutex
+	ops     int
+	fresh   int // the next id of a new row
+	step    jobs.Step
+	turns   map[string]int
+	steps   map[jobs.Step]int // turns by the job's step
+	added   []int64
+	deleted map[int64]bool
+	late    int64 // sequence number of the newest commit that added a row of a key
 }
 
-func (tr *traffic) every(rest time.Duration, step func(context.Context, *table.Table) (func(), error)) {
-	tr.wg.Go(func() {
-		for {
-			select {
-			case <-tr.stop:
-				return
-			case <-time.After(rest):
-			}
-			tbl, err := tr.cat.LoadTable(context.Background(), table.Identifier{"sales", "orders"})
-			if err != nil {
-				continue
-			}
-			done, err := step(context.Background(), tbl)
-			if err != nil { // lost against another writer: again with the new head
-				continue
-			}
-			tr.mu.Lock()
-			done()
-			tr.mu.Unlock()
+// wrap lets the writers in between the operations of a job on the table's files.
+func (tr *traffic) wrap(role string, s storage.Store) storage.Store {
+	if role != "lake" {
+		return s
+	}
+	return storage.WithFaults(s, &storage.Faults{Pick: func(_ int64, c storage.Call) *storage.Fault {
+		if !tr.next(c) {
+			return nil
 		}
-	})
+		return &storage.Fault{Action: storage.CallBefore, Do: tr.turn}
+	}})
 }
 
-// busy says that both writers had their turns.
-func (tr *traffic) busy() bool {
+// next says whether it is a writer's turn.
+func (tr *traffic) next(c storage.Call) bool {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	return tr.appended >= 3 && len(tr.deleted) >= 3
+	if tr.every == 0 {
+		return false
+	}
+	if tr.clash > 0 && c.Op == storage.OpCreate && strings.Contains(filepath.Base(c.Path), "-list") {
+		tr.clash--
+		return true
+	}
+	tr.ops++
+	if tr.left == 0 || tr.ops%tr.every != 0 {
+		return false
+	}
+	tr.left--
+	return true
 }
 
-// orderRows reads the orders' rows: ids, and which of them hold a key.
-func orderRows(t *testing.T, lake *demo.Lakehouse) (all arrow.Table, ids []int64, keyed []bool) {
-	t.Helper()
-	all, err := loadTable(t, lake, ordersName).Scan().ToArrowTable(context.Background())
-	if err != nil {
-		t.Fatal(err)
+// turnsPerStep is how often others write during one step of a run. A stream
+// without an end, at the pace of the job's own operations, may starve it.
+const turnsPerStep = 5
+
+// Report gives the writers new turns with every step of the job.
+func (tr *traffic) Report(e jobs.Event) {
+	if e.Type != "step" {
+		return
 	}
-	all = oneChunk(t, all)
-	ids = all.Column(0).Data().Chunk(0).(*array.Int64).Int64Values()
-	customer := all.Column(1).Data().Chunk(0).(*array.Struct).Field(0).(*array.Int64)
-	for i := range ids {
-		keyed = append(keyed, !customer.IsNull(i) && slices.Contains(lake.Erased, customer.Value(i)))
-	}
-	return all, ids, keyed
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.left = turnsPerStep
+	tr.step = e.Step
 }
 
-func oneChunk(t *testing.T, tbl arrow.Table) arrow.Table {
-	t.Helper()
-	r := array.NewTableReader(tbl, tbl.NumRows())
-	defer r.Release()
-	var recs []arrow.RecordBatch
-	for r.Next() {
-		rec := r.RecordBatch()
-		rec.Retain()
-		recs = append(recs, rec)
+// turn is one commit of one writer.
+func (tr *traffic) turn() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.lake.Reload()
+	n := 0
+	for _, count := range tr.turns {
+		n += count
 	}
-	cols := make([]arrow.Array, tbl.NumCols())
-	for i := range cols {
-		var parts []arrow.Array
-		for _, rec := range recs {
-			parts = append(parts, rec.Column(i))
+	writers := []string{"append", "append a key", "delete", "delete by equality", "compact"}
+	who := writers[n%len(writers)]
+	tr.turns[who]++
+	tr.steps[tr.step]++
+	switch who {
+	case "append":
+		tr.append(tr.fresh, tr.fresh+1)
+		tr.fresh += 2
+	case "append a key":
+		tr.append(int(tr.keys[n%len(tr.keys)]), tr.fresh)
+		tr.fresh++
+		tr.late = tr.lake.Tbl.CurrentSnapshot().SequenceNumber
+	case "delete":
+		tr.hide()
+	case "delete by equality":
+		ids := tr.others()
+		id := ids[n%len(ids)]
+		tr.lake.DeleteByKey(int(id))
+		tr.deleted[id] = true
+	case "compact":
+		var ids []int
+		for _, id := range tr.lake.Rows() {
+			ids = append(ids, int(id))
 		}
-		var err error
-		if cols[i], err = array.Concatenate(parts, memory.DefaultAllocator); err != nil {
-			t.Fatal(err)
+		tr.lake.Replace(ids...)
+		if slices.ContainsFunc(ids, func(id int) bool { return slices.Contains(tr.keys, int64(id)) }) {
+			tr.late = tr.lake.Tbl.CurrentSnapshot().SequenceNumber
 		}
 	}
-	return array.NewTableFromRecords(tbl.Schema(), []arrow.RecordBatch{array.NewRecordBatch(tbl.Schema(), cols, tbl.NumRows())})
 }
 
-func sliceTable(tbl arrow.Table, from, to int64) arrow.Table {
-	r := array.NewTableReader(tbl, tbl.NumRows())
-	defer r.Release()
-	r.Next()
-	return array.NewTableFromRecords(tbl.Schema(), []arrow.RecordBatch{r.RecordBatch().NewSlice(from, to)})
+func (tr *traffic) append(ids ...int) {
+	tr.lake.Append(ids...)
+	for _, id := range ids {
+		tr.added = append(tr.added, int64(id))
+	}
 }
 
-// TestWritersDuringRunsAreNeverUndoneAndNoKeySurvives runs the job again and
-// again while others write, then once in peace. What is left is what was there, plus what
-// was appended, less what was deleted, less every row of a key.
+// others are the visible rows that the job has nothing to do with.
+func (tr *traffic) others() []int64 {
+	return slices.DeleteFunc(tr.lake.Rows(), func(id int64) bool { return slices.Contains(tr.keys, id) })
+}
+
+// hide deletes a visible row by its place in its file.
+func (tr *traffic) hide() {
+	visible := tr.others()
+	for _, f := range tr.lake.Unhidden() {
+		for pos, id := range tr.lake.IDsIn(f) {
+			if !slices.Contains(visible, id) {
+				continue
+			}
+			if tr.vector {
+				tr.lake.DeleteByVector(f, int64(pos))
+			} else {
+				tr.lake.DeleteByPosition(f, int64(pos))
+			}
+			tr.deleted[id] = true
+			return
+		}
+	}
+}
+
+// want are the rows that must be there once no row of a key is left.
+func (tr *traffic) want(base []int) []int64 {
+	var out []int64
+	for _, id := range base {
+		out = append(out, int64(id))
+	}
+	out = slices.DeleteFunc(append(out, tr.added...), func(id int64) bool { return tr.deleted[id] || slices.Contains(tr.keys, id) })
+	slices.Sort(out)
+	return out
+}
+
+// afterGrace is short, because a writer's clock must not be behind the last snapshot's.
+const afterGrace = 2 * time.Second
+
+// loud panics where a test ends its goroutine: writers work on the job's.
+type loud struct{ testing.TB }
+
+func (l loud) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
+
+// TestWritersDuringRunsAreNeverUndoneAndNoKeySurvives runs a job twice
+// while others write before every few of its storage operations, purges
+// included, then once in peace. What is left is what was there, plus what was
+// appended, less what was deleted, less every row of a key.
 func TestWritersDuringRunsAreNeverUndoneAndNoKeySurvives(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writers need time to write")
+	for _, c := range []struct{ name, version, grace string }{
+		{"position deletes", "2", "0s"},
+		{"deletion vectors and row ids", "3", "0s"},
+		{"a purge after the grace", "2", "1s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			lake := testlake.New(loud{t}, c.version, nil, nil)
+			base := testlake.IDs(1000, 1200)
+			for part := range slices.Chunk(base, 60) {
+				lake.Append(part...)
+			}
+			tr := &traffic{lake: lake, vector: c.version == "3", keys: []int64{leaver}, fresh: 5000,
+				turns: map[string]int{}, steps: map[jobs.Step]int{}, deleted: map[int64]bool{}}
+			cfg := leakJob(t, lake, c.grace, "")
+			for _, every := range []int{7, 3} {
+				tr.disturb(t, cfg, every)
+			}
+			tr.every = 0
+			tr.settle(t, cfg)
+			lake.Reload()
+			got := lake.Rows()
+			slices.Sort(got)
+			if want := tr.want(base); !slices.Equal(got, want) {
+				t.Errorf("%d rows are left, want %d: %v and %v", len(got), len(want), got, want)
+			}
+			for path, raw := range lake.Stored() {
+				if strings.Contains(string(raw), testlake.Mail(leaver)) {
+					t.Errorf("%s holds what was erased", filepath.Base(path))
+				}
+			}
+			t.Logf("turns %v in steps %v, deleted %d", tr.turns, tr.steps, len(tr.deleted))
+		})
 	}
-	lake, cfg := smallLake(t, "0s")
-	cfg.Targets = slices.DeleteFunc(cfg.Targets, func(t configs.Target) bool { return t.Table != ordersName })
-	cfg.Limits.Share = 0
-	all, ids, keyed := orderRows(t, lake)
-	withKey := int64(slices.Index(keyed, true))
-	cat, err := iceberg.OpenCatalog(t.Context(), "lake", lake.Catalog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cat.Close()
-
-	tr := &traffic{lake: lake, cat: cat, stop: make(chan struct{}), deleted: map[int64]bool{}}
-	tr.every(500*time.Millisecond, func(ctx context.Context, tbl *table.Table) (func(), error) {
-		// A row of a key: late data, as it were.
-		if _, err := tbl.AppendTable(ctx, sliceTable(all, withKey, withKey+1), 1024, nil); err != nil {
-			return nil, err
-		}
-		return func() { tr.appended++ }, nil
-	})
-	next := 0
-	tr.every(500*time.Millisecond, func(ctx context.Context, tbl *table.Table) (func(), error) {
-		for next < len(ids) && keyed[next] {
-			next++
-		}
-		id := ids[next]
-		tx := tbl.NewTransaction()
-		if err := tx.SetProperties(icebergo.Properties{"write.delete.mode": "merge-on-read"}); err != nil {
-			return nil, err
-		}
-		if err := tx.Delete(ctx, icebergo.EqualTo(icebergo.Reference("order_id"), id), nil); err != nil {
-			return nil, err
-		}
-		if _, err := tx.Commit(ctx); err != nil {
-			return nil, err
-		}
-		next++
-		return func() { tr.deleted[id] = true }, nil
-	})
-	for range 20 {
-		if tr.busy() {
-			break
-		}
-		sum, err := open(t, cfg, jobs.Env{}).Run(t.Context(), jobs.RunOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		logSurfaces(t, sum)
-		if sum.Targets[0].Committed == nil {
-			t.Fatalf("not committed: %s", sum.Targets[0].Reason)
-		}
-		t.Logf("%s (%v) after %d attempts, %d conflicts", sum.Outcome, sum.Reasons, sum.Targets[0].Committed.Attempts, sum.Targets[0].Committed.Conflicts)
-	}
-	close(tr.stop)
-	tr.wg.Wait()
-	if tr.appended == 0 || len(tr.deleted) == 0 {
-		t.Fatalf("%d appends and %d deletes: the writers did not get to write", tr.appended, len(tr.deleted))
-	}
-	sum, err := open(t, cfg, jobs.Env{}).Run(t.Context(), jobs.RunOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A writer's attempt that lost leaves files behind that nothing refers to and
-	// that may hold a key. They are too young to be removed, so they are residue.
-	young := sum.Outcome == string(manifests.Partial) && len(sum.Residue) == 1 && sum.Residue[0].Surface == verifier.Orphans
-	if sum.Outcome != string(manifests.Erased) && sum.Outcome != string(manifests.NothingToErase) && !young {
-		t.Errorf("outcome %s (%v)", sum.Outcome, sum.Reasons)
-		logSurfaces(t, sum)
-	}
-	wantOrders(t, lake, tr, ids)
 }
 
-// logSurfaces says what stands behind an outcome that was not expected.
-func logSurfaces(t *testing.T, sum *jobs.Summary) {
+// disturb runs the job, and purges it where it has a grace, among the writers.
+// Only rows of a key that came after the commit may be left.
+func (tr *traffic) disturb(t *testing.T, cfg *configs.Job, every int) {
 	t.Helper()
-	for _, r := range sum.Residue {
-		t.Logf("residue: %+v", r)
+	before := len(tr.added)
+	tr.every, tr.clash = every, 3
+	j := open(t, cfg, jobs.Env{WrapStore: tr.wrap, Reporter: tr})
+	sum, err := j.Run(t.Context(), jobs.RunOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
+	done := sum.Targets[0].Committed
+	if done == nil {
+		t.Fatalf("not committed: %s", sum.Targets[0].Reason)
+	}
+	if done.Conflicts == 0 || done.RowsErased == 0 {
+		t.Errorf("%d conflicts, %d rows erased: the run met nobody", done.Conflicts, done.RowsErased)
+	}
+	t.Logf("every %d operations: %s (%v) after %d attempts, %d conflicts", every, sum.Outcome, sum.Reasons, done.Attempts, done.Conflicts)
 	for _, s := range sum.Verification.Surfaces {
 		if s.Result != manifests.Pass && s.Result != manifests.NotPresent {
-			t.Logf("%s: %s: %s, %d of %d ppm, %d found %s", s.Target, s.Surface, s.Result, s.Objects, s.CoveragePPM, s.Findings, s.Note)
+			t.Logf("%s: %s, %d found %s", s.Surface, s.Result, s.Findings, s.Note)
 		}
+	}
+	if cfg.Grace > 0 {
+		due, err := j.PurgeDue(later(t, afterGrace), false)
+		if err != nil || len(due) != 1 {
+			t.Fatalf("purge: %v, %v; want one run", due, err)
+		}
+		t.Logf("purge: %s", due[0].Outcome)
+	}
+	tr.every = 0
+	if len(tr.added) == before {
+		t.Error("nobody wrote")
+	}
+	tr.lake.Reload()
+	if left := slices.Contains(tr.lake.Rows(), leaver); left && tr.late <= done.After.SequenceNumber {
+		t.Errorf("a row of a key survived the commit: it came with sequence number %d, the commit has %d", tr.late, done.After.SequenceNumber)
 	}
 }
 
-func wantOrders(t *testing.T, lake *demo.Lakehouse, tr *traffic, ids []int64) {
+// settle runs the job with nobody about: nothing may be left of the keys.
+func (tr *traffic) settle(t *testing.T, cfg *configs.Job) {
 	t.Helper()
-	_, left, keyed := orderRows(t, lake)
-	if slices.Contains(keyed, true) {
-		t.Error("a row of a key is still there")
+	j := open(t, cfg, jobs.Env{})
+	sum, err := j.Run(t.Context(), jobs.RunOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	var table demo.Table
-	for _, x := range lake.Tables {
-		if x.Name == ordersName {
-			table = x
+	outcome := sum.Outcome
+	if cfg.Grace > 0 {
+		due, err := j.PurgeDue(later(t, afterGrace), false)
+		if err != nil || len(due) != 1 {
+			t.Fatalf("purge: %v, %v; want one run", due, err)
 		}
+		outcome = due[0].Outcome
 	}
-	if want := table.Live - table.ToErase - int64(len(tr.deleted)); int64(len(left)) != want {
-		t.Errorf("%d rows are left of %d, want %d (%d appends, %d deletes)", len(left), len(ids), want, tr.appended, len(tr.deleted))
+	if outcome != string(manifests.Erased) && outcome != string(manifests.NothingToErase) {
+		t.Errorf("outcome %s (%v)", outcome, sum.Reasons)
 	}
-	for _, id := range left {
-		if tr.deleted[id] {
-			t.Errorf("order %d came back", id)
-		}
+	if left := leaking(verifyAll(t, j)); len(left) > 0 {
+		t.Errorf("residue on %v", left)
 	}
 }

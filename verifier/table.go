@@ -99,7 +99,7 @@ func (s *summary) found(f Finding) {
 	if len(s.tally.findings) > s.max {
 		s.tally.findings = s.tally.findings[:s.max]
 	}
-	if f.Surface == LiveRows {
+	if f.Surface == LiveRows && f.State != stateLater {
 		s.tally.look(LiveRows, 0).Result = Fail
 	}
 }
@@ -188,6 +188,9 @@ func (v *tableCheck) list(s table.Snapshot) []iceberg.ManifestFile {
 	}
 	return list
 }
+
+// stateLater is the state of rows that came after what Options.Since says.
+const stateLater = "live since the commit"
 
 // fileJob is one data file to look at.
 type fileJob struct {
@@ -355,6 +358,9 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 			v.sum.found(Finding{Surface: TombstonedRows, Object: found.Object, Count: hidden, Certain: true, State: "tombstoned"})
 		}
 		found.Count, found.State = found.Count-hidden, "live"
+		if v.o.Since > 0 && j.seq > v.o.Since {
+			found.State = stateLater
+		}
 	}
 	if found.Count > 0 {
 		v.sum.found(found)

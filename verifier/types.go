@@ -71,7 +71,7 @@ type Finding struct {
 	Snapshot int64  `json:"snapshot,omitempty"` // a snapshot that reaches it; 0 = none or the head
 	Count    int64  `json:"count"`
 	Certain  bool   `json:"certain"`
-	State    string `json:"state"` // "live", "tombstoned", "in history", "orphan", "unreferenced entry", …
+	State    string `json:"state"` // "live", "live since the commit", "tombstoned", "in history", "orphan", "unreferenced entry", …
 }
 
 // Report is the result of verifying a table.
@@ -123,6 +123,9 @@ type Options struct {
 	// Action says what the keys' rows are held to; nil = delete: they are gone. After a redaction a row is a
 	// finding when it does not hold what was declared, and a key only where its own column was redacted.
 	Action *warehouse.BoundAction
+	// Since > 0 is the sequence number up to which the table is answered for. A live row of a key in a file with
+	// a greater data sequence number came later: it is residue, but no failure of whoever erased before.
+	Since int64
 	// OrphanAge is how old a file that nothing refers to has to be for an orphan;
 	// a younger one is in flight: its writer may be about to commit it. What it
 	// holds is counted as possible, with the date on which it becomes an orphan.

@@ -53,7 +53,7 @@ func New(t testing.TB, version string, spec *iceberg.PartitionSpec, props iceber
 	t.Helper()
 	ctx := context.Background()
 	dir := t.TempDir()
-	db, err := sql.Open("sqlite", filepath.Join(dir, "catalog.db"))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "catalog.db")+"?_pragma=busy_timeout(15000)&_pragma=synchronous(off)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func (l *Lake) Files() (out []iceberg.DataFile) {
 	return out
 }
 
-// DeleteByPosition hides one row of the newest file.
+// DeleteByPosition hides one row of a file.
 func (l *Lake) DeleteByPosition(f iceberg.DataFile, pos int64) {
 	l.t.Helper()
 	b := array.NewRecordBuilder(memory.DefaultAllocator, table.PositionalDeleteArrowSchema)
@@ -198,7 +198,8 @@ func (l *Lake) DeleteByVector(f iceberg.DataFile, pos int64) {
 	if err := w.Add(f.FilePath(), []int64{pos}, f.SpecID(), f.Partition()); err != nil {
 		l.t.Fatal(err)
 	}
-	dfs, err := w.Flush(ctx, "file://"+l.Dir+"/db/t/data/v.puffin")
+	l.n++
+	dfs, err := w.Flush(ctx, fmt.Sprintf("file://%s/db/t/data/v-%d.puffin", l.Dir, l.n))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -211,12 +212,23 @@ func (l *Lake) DeleteByVector(f iceberg.DataFile, pos int64) {
 	l.Commit(tx)
 }
 
-// Replace swaps all live files for one with these ids.
+// Replace swaps all live files for one with these ids. From version 3 on the
+// rows get new row ids.
 func (l *Lake) Replace(ids ...int) {
 	l.t.Helper()
 	ctx := context.Background()
 	rec := l.record(l.arrowSchema(l.Tbl.Schema()), ids...)
 	defer rec.Release()
+	if l.Tbl.Metadata().Version() >= 3 {
+		tab := array.NewTableFromRecords(rec.Schema(), []arrow.RecordBatch{rec})
+		defer tab.Release()
+		tbl, err := l.Tbl.OverwriteTable(ctx, tab, 1000, nil)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.Tbl = tbl
+		return
+	}
 	df := writeRecord(l.t, l.Tbl, l.path("replaced"), rec, iceberg.EntryContentData, l.Tbl.Schema())
 	tx := l.Tbl.NewTransaction()
 	if err := tx.ReplaceFiles(ctx, l.Files(), []iceberg.DataFile{df}, nil, nil); err != nil {
