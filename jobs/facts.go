@@ -49,7 +49,7 @@ func (r *Run) targetFacts(m *manifests.Manifest, t *boundTarget, kind manifests.
 	if pu, ok := p.purged[t.slot]; ok && kind != manifests.KindRestore {
 		r.purgeFacts(&mt, m, t.name, pu, kind)
 	}
-	if rev, ok := p.reverted[t.slot]; ok && kind == manifests.KindRestore {
+	if rev, ok := p.reverted[t.slot]; ok && kind != manifests.KindRun {
 		mt.Status, mt.After = manifests.TargetRestored, version(rev.After)
 		mt.RowsReturned = rev.RowsErased
 	}

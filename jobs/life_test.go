@@ -96,6 +96,44 @@ func TestRestoreGivesBackExactlyTheErasedRows(t *testing.T) {
 	}
 }
 
+func TestAfterARestoreOfOneTableTheOthersArePurged(t *testing.T) {
+	lake, cfg := smallLake(t, "7d")
+	before, _ := contents(t, lake, ordersName)
+	j := open(t, cfg, jobs.Env{})
+	sum, err := j.Run(t.Context(), jobs.RunOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Restore(t.Context(), sum.RunID, []string{ordersName}, false); err != nil {
+		t.Fatal(err)
+	}
+	want := allContents(t, lake)
+	due, err := j.PurgeDue(later(t, 8*24*time.Hour), false)
+	if err != nil || len(due) != 1 {
+		t.Fatalf("purge of what is due: %v, %v; want one run", due, err)
+	}
+	if due[0].Outcome != string(manifests.Partial) || due[0].Totals.FilesRemoved == 0 {
+		t.Errorf("purge %+v; want PARTIAL, since one table's rows are back", due[0])
+	}
+	if got, _ := contents(t, lake, ordersName); got != before || got != want[ordersName] {
+		t.Error("the purge changed the restored table")
+	}
+	for _, table := range lake.Tables {
+		if got, _ := contents(t, lake, table.Name); got != want[table.Name] {
+			t.Errorf("the purge changed the rows of %s", table.Name)
+		}
+	}
+	for _, target := range sum.Targets {
+		old := loadTable(t, lake, target.Name).Metadata().SnapshotByID(target.Committed.Before.SnapshotID)
+		if (old != nil) != (target.Name == ordersName) {
+			t.Errorf("%s: the snapshot from before the run is there: %t", target.Name, old != nil)
+		}
+	}
+	if again, err := j.Purge(later(t, 8*24*time.Hour), sum.RunID, false); err != nil || !again.NothingToDo {
+		t.Errorf("a second purge: %+v, %v; want nothing to do", again, err)
+	}
+}
+
 func TestDryRunWritesNothingToATarget(t *testing.T) {
 	lake, cfg := smallLake(t, "7d")
 	stamp := fileTimes(t, filepath.Join(lake.Dir, "warehouse"))

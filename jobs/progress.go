@@ -202,10 +202,14 @@ func (p *progress) purgedAt() (at time.Time) {
 
 // purgeSlots are the slots that a purge has work in: those that the run changed,
 // and those where it had no row to erase but history still holds a key, because
-// another tool erased it from the head.
+// another tool erased it from the head. A slot whose rows were added back has
+// nothing to purge.
 func (p *progress) purgeSlots() []int {
 	var slots []int
 	for _, s := range sortedKeys(p.committed) {
+		if _, back := p.reverted[s]; back {
+			continue
+		}
 		if !p.committed[s].NoChange || p.verified[s].Purge {
 			slots = append(slots, s)
 		}

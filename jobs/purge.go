@@ -82,7 +82,7 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 // due says whether the run waits for a purge whose time has come.
 func (r *Run) due(now time.Time) (waits, isDue bool) {
 	p := &r.progress
-	if p.ended == nil || len(p.reverted) > 0 {
+	if p.ended == nil {
 		return false, false
 	}
 	for _, slot := range p.purgeSlots() {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	icebergo "github.com/apache/iceberg-go"
+
 	"github.com/expunge/expunge/configs"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/internal/testlake"
@@ -96,7 +98,7 @@ func (tr *traffic) turn() {
 	for _, count := range tr.turns {
 		n += count
 	}
-	writers := []string{"append", "append a key", "delete", "delete by equality", "compact"}
+	writers := []string{"append a key", "delete by equality", "delete", "append", "delete by equality", "append a key", "delete", "compact"}
 	who := writers[n%len(writers)]
 	tr.turns[who]++
 	tr.steps[tr.step]++
@@ -111,17 +113,14 @@ func (tr *traffic) turn() {
 	case "delete":
 		tr.hide()
 	case "delete by equality":
-		ids := tr.others()
-		id := ids[n%len(ids)]
-		tr.lake.DeleteByKey(int(id))
-		tr.deleted[id] = true
+		tr.remove(tr.lake.Files(), func(_ icebergo.DataFile, _, id int64) { tr.lake.DeleteByKey(int(id)) })
 	case "compact":
 		var ids []int
 		for _, id := range tr.lake.Rows() {
 			ids = append(ids, int(id))
 		}
 		tr.lake.Replace(ids...)
-		if slices.ContainsFunc(ids, func(id int) bool { return slices.Contains(tr.keys, int64(id)) }) {
+		if slices.ContainsFunc(tr.lake.Rows(), tr.key) {
 			tr.late = tr.lake.Tbl.CurrentSnapshot().SequenceNumber
 		}
 	}
@@ -134,29 +133,42 @@ func (tr *traffic) append(ids ...int) {
 	}
 }
 
-// others are the visible rows that the job has nothing to do with.
-func (tr *traffic) others() []int64 {
-	return slices.DeleteFunc(tr.lake.Rows(), func(id int64) bool { return slices.Contains(tr.keys, id) })
+// hide deletes a row by its place in its file.
+func (tr *traffic) hide() {
+	tr.remove(tr.lake.Unhidden(), func(f icebergo.DataFile, pos, _ int64) {
+		if tr.vector {
+			tr.lake.DeleteByVector(f, pos)
+		} else {
+			tr.lake.DeleteByPosition(f, pos)
+		}
+	})
 }
 
-// hide deletes a visible row by its place in its file.
-func (tr *traffic) hide() {
-	visible := tr.others()
-	for _, f := range tr.lake.Unhidden() {
-		for pos, id := range tr.lake.IDsIn(f) {
-			if !slices.Contains(visible, id) {
+// remove deletes a visible row that the job has nothing to do with, from a file
+// that the job is to rewrite where there is one.
+func (tr *traffic) remove(files []icebergo.DataFile, del func(f icebergo.DataFile, pos, id int64)) {
+	visible := tr.lake.Rows()
+	stored := make([][]int64, len(files))
+	for i, f := range files {
+		stored[i] = tr.lake.IDsIn(f)
+	}
+	for _, keyed := range []bool{true, false} {
+		for i, f := range files {
+			if keyed && !slices.ContainsFunc(stored[i], tr.key) {
 				continue
 			}
-			if tr.vector {
-				tr.lake.DeleteByVector(f, int64(pos))
-			} else {
-				tr.lake.DeleteByPosition(f, int64(pos))
+			for pos, id := range stored[i] {
+				if !tr.key(id) && slices.Contains(visible, id) {
+					del(f, int64(pos), id)
+					tr.deleted[id] = true
+					return
+				}
 			}
-			tr.deleted[id] = true
-			return
 		}
 	}
 }
+
+func (tr *traffic) key(id int64) bool { return slices.Contains(tr.keys, id) }
 
 // want are the rows that must be there once no row of a key is left.
 func (tr *traffic) want(base []int) []int64 {
@@ -164,7 +176,7 @@ func (tr *traffic) want(base []int) []int64 {
 	for _, id := range base {
 		out = append(out, int64(id))
 	}
-	out = slices.DeleteFunc(append(out, tr.added...), func(id int64) bool { return tr.deleted[id] || slices.Contains(tr.keys, id) })
+	out = slices.DeleteFunc(append(out, tr.added...), func(id int64) bool { return tr.deleted[id] || tr.key(id) })
 	slices.Sort(out)
 	return out
 }

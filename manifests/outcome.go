@@ -18,8 +18,9 @@ const RuleVersion = "1"
 //   - PARTIAL: a target failed, was stopped or not reached; something was
 //     excluded that the job did not declare; a file could not be read; a ref
 //     pins data; a surface was not checked, or less of it than required;
-//     nothing was verified; rows were erased without a positive control; or
-//     residue has no date, or one that has passed.
+//     nothing was verified; rows were erased without a positive control;
+//     residue has no date, or one that has passed; or a purge follows a restore
+//     of some targets, whose rows are back.
 //   - REVERTED: the step was a restore.
 //   - ERASED_PENDING: residue remains, all of it with a date.
 //   - NOTHING_TO_ERASE: no row was erased and nothing removed; a seal, which
@@ -88,8 +89,13 @@ func (f *facts) targets() {
 	for i := range f.m.Targets {
 		t := &f.m.Targets[i]
 		switch t.Status {
-		case TargetDone, TargetPurged, TargetRestored:
+		case TargetDone, TargetPurged:
 			changed++
+		case TargetRestored:
+			changed++
+			if f.m.Kind == KindPurge {
+				f.lessen("a target's erased rows were added back")
+			}
 		case TargetClean:
 		case TargetStopped:
 			stopped++

@@ -167,6 +167,23 @@ func TestUnreadableFileLowersCoverage(t *testing.T) {
 	}
 }
 
+func TestRowsThatCameAfterTheCommitAreResidueButNoFailure(t *testing.T) {
+	l := newLake(t, "2", nil, nil)
+	l.Append(1, 2, 3)
+	since := l.Tbl.CurrentSnapshot().SequenceNumber
+	l.Append(99)
+	m := onID(keysOf(t, "int64", "99"), 1, "id")
+	s := surface(t, l.verify(t, m, Options{Since: since}), LiveRows)
+	if s.Result != Residue || s.States[stateLater] != 1 {
+		t.Errorf("a row that came later: %+v, want residue", s)
+	}
+	for _, o := range []Options{{}, {Since: since + 1}} {
+		if s = surface(t, l.verify(t, m, o), LiveRows); s.Result != Fail {
+			t.Errorf("a row that was there: %+v, want a failure", s)
+		}
+	}
+}
+
 func TestWrongColumnTypeIsNotAPass(t *testing.T) {
 	l := newLake(t, "2", nil, nil)
 	l.Append(1, 2, 3)
