@@ -176,6 +176,10 @@ func (c *checker) rules() {
 	}
 }
 
+// CustomCatalog is the type of a catalog whose targets are opened by the program
+// that the library is part of (jobs.Env.OpenTarget).
+const CustomCatalog = "custom"
+
 var catalogTypes = []string{"rest", "sql", "glue", "hive"}
 
 func (c *checker) catalogs() {
@@ -185,7 +189,7 @@ func (c *checker) catalogs() {
 			c.failf(field, "a catalog's name has letters, digits, - and _")
 		}
 		kind := props.Get("type")
-		c.oneOf(join(field, "type"), kind, false, catalogTypes...)
+		c.oneOf(join(field, "type"), kind, false, append(slices.Clone(catalogTypes), CustomCatalog)...)
 		if _, ok := props["uri"]; !ok && kind != "glue" && slices.Contains(catalogTypes, kind) {
 			c.failf(field, "a catalog of type %s needs a uri", kind)
 		}

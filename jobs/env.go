@@ -46,7 +46,8 @@ type Env struct {
 	// WrapStore decorates every store that a run opens, outermost; role is
 	// "state", "keys" or the catalog's name. Tests inject faults here.
 	WrapStore func(role string, s storage.Store) storage.Store
-	// OpenTarget opens a table; nil opens Iceberg tables. New kinds of target plug in here.
+	// OpenTarget opens the targets of catalogs whose type is "custom", by their full name:
+	// new kinds of target plug in here. One whose files package verifier cannot read is a Checked.
 	OpenTarget func(ctx context.Context, j *Job, name string) (warehouse.Target, error)
 	// Formats process files by warehouse.File.Format, beside "parquet".
 	Formats map[string]Format
@@ -160,9 +161,19 @@ func (j *Job) catalog(ctx context.Context, name string) (*iceberg.Catalog, stora
 	if err != nil {
 		return nil, nil, err
 	}
+	s, err := j.openStore(name, props)
+	if err != nil {
+		return nil, nil, err
+	}
+	j.catalogs[name], j.stores[name] = c, s
+	return c, s, nil
+}
+
+// openStore opens the store of a catalog's files.
+func (j *Job) openStore(name string, props map[string]string) (storage.Store, error) {
 	storeProps, err := j.cfg.Storage.Reveal()
 	if err != nil {
-		return nil, nil, fmt.Errorf("storage properties: %w", err)
+		return nil, fmt.Errorf("storage properties: %w", err)
 	}
 	if storeProps == nil {
 		storeProps = map[string]string{}
@@ -172,8 +183,7 @@ func (j *Job) catalog(ctx context.Context, name string) (*iceberg.Catalog, stora
 	if j.readOnly {
 		s = storage.ReadOnly(s)
 	}
-	j.catalogs[name], j.stores[name] = c, s
-	return c, s, nil
+	return s, nil
 }
 
 // workers is how many files this process works on at once.
@@ -187,6 +197,36 @@ func (j *Job) workers() int {
 // targetStore is the store that holds a target's files.
 func (j *Job) targetStore(ctx context.Context, name string) (storage.Store, error) {
 	catName, _, _ := strings.Cut(name, ".")
+	if j.custom(name) {
+		return j.CatalogStore(catName)
+	}
 	_, store, err := j.catalog(ctx, catName)
 	return store, err
+}
+
+// custom says whether a target is of a catalog that OpenTarget serves.
+func (j *Job) custom(target string) bool {
+	catName, _, _ := strings.Cut(target, ".")
+	props, ok := j.cfg.Catalogs[catName]
+	return ok && props.Get("type") == configs.CustomCatalog
+}
+
+// CatalogStore is the store of a catalog's files, under the job's limits, retries and
+// counters; in a dry run it takes no write. For the targets that Env.OpenTarget opens.
+func (j *Job) CatalogStore(name string) (storage.Store, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s, ok := j.stores[name]; ok {
+		return s, nil
+	}
+	props, err := j.cfg.Catalogs[name].Reveal()
+	if err != nil {
+		return nil, fmt.Errorf("catalog %s: %w", name, err)
+	}
+	s, err := j.openStore(name, props)
+	if err != nil {
+		return nil, err
+	}
+	j.stores[name] = s
+	return s, nil
 }

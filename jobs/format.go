@@ -9,6 +9,7 @@ import (
 	"github.com/expunge/expunge/rewriter"
 	rewriteparquet "github.com/expunge/expunge/rewriter/parquet"
 	"github.com/expunge/expunge/scanner"
+	"github.com/expunge/expunge/verifier"
 	"github.com/expunge/expunge/warehouse"
 )
 
@@ -32,6 +33,20 @@ type Format interface {
 	Scan(ctx context.Context, src storage.Object, m []warehouse.BoundMatch) (*ScanResult, error)
 	// Rewrite writes the survivors of an edit. It neither closes nor aborts dst.
 	Rewrite(ctx context.Context, src storage.Object, dst storage.Writer, e rewriter.Edit, o rewriter.Options) (*rewriter.Result, error)
+}
+
+// Checked is a target that brings along the code which verifies it: package verifier
+// reads Iceberg tables of Parquet files. The code must share nothing with the Format
+// that scanned and rewrote, or it repeats its mistakes.
+type Checked interface {
+	warehouse.Target
+	// Compare reads a replaced file and its replacement (none where r.New is empty) and says
+	// whether the survivors are equal, how many rows went, and whether a key is found in each.
+	Compare(ctx context.Context, r verifier.Rewrite) (*verifier.RewriteReport, error)
+	// Look searches all that is stored of the target, history included where o.Metadata asks
+	// for it, and reports one surface for each kind of place, found or not. o.Mode and o.Only
+	// say which live files to read; a finding on verifier.LiveRows is verifier.Fail, others verifier.Residue.
+	Look(ctx context.Context, m []warehouse.BoundMatch, o verifier.Options) (*verifier.Report, error)
 }
 
 // actionFormat is a Format whose rows can also be changed: redacted, or freed

@@ -23,6 +23,10 @@ type metadataServer interface {
 // catalog serves itself is put before the store, so that the verifier, which
 // knows files only, reads it like one.
 func verifyTable(ctx context.Context, store storage.Store, t *boundTarget, location string, o verifier.Options) (*verifier.Report, error) {
+	o.Action = t.action
+	if own, ok := t.target.(Checked); ok {
+		return own.Look(ctx, t.bound, o)
+	}
 	if s, ok := t.target.(metadataServer); ok && served(location) {
 		at, raw, ok, err := s.ServedMetadata(ctx)
 		if err != nil {

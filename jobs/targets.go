@@ -85,7 +85,10 @@ func (j *Job) resolveTargets(ctx context.Context, sets map[string]*keyset.Set, w
 }
 
 func (j *Job) tableNames(ctx context.Context, tc *configs.Target) ([]string, error) {
-	if j.env.OpenTarget != nil && !tc.Wildcard() {
+	if j.custom(tc.Table) {
+		if tc.Wildcard() {
+			return nil, fmt.Errorf("table %s: a custom catalog cannot list its targets, name each: %w", tc.Table, ErrUsage)
+		}
 		return []string{tc.Table}, nil
 	}
 	cat, _, err := j.catalog(ctx, tc.Catalog())
@@ -105,7 +108,10 @@ func (j *Job) tableNames(ctx context.Context, tc *configs.Target) ([]string, err
 
 // openTarget opens one table by its full name.
 func (j *Job) openTarget(ctx context.Context, name string) (warehouse.Target, error) {
-	if j.env.OpenTarget != nil {
+	if j.custom(name) {
+		if j.env.OpenTarget == nil {
+			return nil, fmt.Errorf("table %s: its catalog is custom, and this program opens none (jobs.Env.OpenTarget): %w", name, ErrUsage)
+		}
 		return j.env.OpenTarget(ctx, j, name)
 	}
 	catName, rest, _ := strings.Cut(name, ".")

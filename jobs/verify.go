@@ -272,7 +272,11 @@ func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boun
 	if res.Output != nil {
 		rw.New, rw.NewSize = res.Output.Path, res.Output.Size
 	}
-	rep, err := verifier.Survivors(ctx, store, rw)
+	compare := func() (*verifier.RewriteReport, error) { return verifier.Survivors(ctx, store, rw) }
+	if own, ok := t.target.(Checked); ok {
+		compare = func() (*verifier.RewriteReport, error) { return own.Compare(ctx, rw) }
+	}
+	rep, err := compare()
 	if err != nil {
 		return fmt.Errorf("compare survivors of task %d: %w", res.Task.Index, err)
 	}

@@ -105,7 +105,7 @@ func (a *app) resume() *cobra.Command {
 		Long: `Continues a run from its journal: what is durable is not done again, what is not
 is. Targets that failed are tried again. The end is the one an undisturbed run
 would have had. expunge run JOB does this by itself for the job's own last run.`,
-		Example: "  expunge resume last\n  expunge resume 20261123T0415-7f3a --state s3://acme-privacy/expunge",
+		Example: "  expunge resume last\n  expunge resume gdpr-nightly-20261123T041500Z-7f3a1b --state s3://acme-privacy/expunge",
 	}, func(cmd *cobra.Command, ref RunRef) error {
 		return call(a, cmd, a.backend.Resume, ref)
 	})
