@@ -72,8 +72,8 @@ func avroOf(t *testing.T, ids ...int) string {
 	return b.String()
 }
 
-// idsOf reads the objects of Parquet and Avro with other libraries than the run's scanner.
-func idsOf(t *testing.T, name, raw string) (out []int) {
+// recordIDs reads the objects of Parquet and Avro with other libraries than the run's scanner.
+func recordIDs(t *testing.T, name, raw string) (out []int) {
 	t.Helper()
 	if strings.HasSuffix(name, ".parquet") {
 		rows, err := parquet.Read[event](strings.NewReader(raw), int64(len(raw)))
@@ -231,7 +231,7 @@ func TestPrefixesNameTheKeysThatTheyHeld(t *testing.T) {
 	m.wantRequests(t, j, jobs.RequestErased, time.Now().Add(8*day))
 	m.wantCertificates(after, t, j, sum)
 	for name, want := range map[string][]int{"pq/a.parquet": {1, 2, 3, 4}, "pq/b.parquet": {1, 2, 3}, "av/a.avro": {1, 2, 3, 4, 5}} {
-		if got := idsOf(t, name, m.contents(t)[name]); !slices.Equal(got, want) {
+		if got := recordIDs(t, name, m.contents(t)[name]); !slices.Equal(got, want) {
 			t.Errorf("%s: ids %v, want %v", name, got, want)
 		}
 	}
