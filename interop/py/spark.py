@@ -26,6 +26,8 @@ def session(cfg):
          .config("spark.sql.shuffle.partitions", "4").config("spark.sql.session.timeZone", "UTC")
          .config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
          .config("spark.sql.catalog." + cfg["catalog_name"], "org.apache.iceberg.spark.SparkCatalog"))
+    for k, v in cfg.get("spark", {}).items():
+        b = b.config(k, v)
     for k, v in cfg["catalog"].items():
         b = b.config(f"spark.sql.catalog.{cfg['catalog_name']}.{k}", v)
     s = b.getOrCreate()
