@@ -103,6 +103,9 @@ type Keyset struct {
 	Holds      Strings         `yaml:"holds" json:"holds,omitempty"` // keys under legal hold: never erased
 	AllowEmpty bool            `yaml:"allow_empty" json:"allow_empty,omitempty"`
 	AllowNull  bool            `yaml:"allow_null" json:"allow_null,omitempty"` // skip NULL keys instead of refusing the source
+	// AllowEmptyKey makes the empty string a key like any other: without it an empty value in
+	// a source is an error, because it would erase every row that has none.
+	AllowEmptyKey bool `yaml:"allow_empty_key" json:"allow_empty_key,omitempty"`
 }
 
 // KeyPart is one column of a key and its type.

@@ -76,8 +76,7 @@ func compact(t *testing.T, l *testlake.Lake, section string, env jobs.Env) *jobs
 		t.Fatal(err)
 	}
 	if o := sum.Outcome; o != string(manifests.Erased) && o != string(manifests.NothingToErase) {
-		logSurfaces(t, sum)
-		t.Fatalf("outcome %s: %s", o, sum.Reasons)
+		t.Fatalf("outcome %s: %s; residue %+v", o, sum.Reasons, sum.Residue)
 	}
 	l.Reload()
 	return sum

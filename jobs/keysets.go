@@ -27,7 +27,7 @@ func keysetSpec(name string, k configs.Keyset) (keyset.Spec, error) {
 	spec := keyset.Spec{
 		Name: name, Sources: k.Source, Format: k.Format, Holds: k.Holds,
 		AllowEmpty: true, // an empty set is judged once holds and past keys are in
-		AllowNull:  k.AllowNull, AllowNoMatch: k.AllowEmpty,
+		AllowNull:  k.AllowNull, AllowNoMatch: k.AllowEmpty, EmptyKeys: k.AllowEmptyKey,
 	}
 	for _, p := range k.Key {
 		t, err := keyset.ParseType(p.Type)

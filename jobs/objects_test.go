@@ -384,3 +384,26 @@ func TestOneJobMixesPrefixes(t *testing.T) {
 		t.Errorf("targets %v", slices.Collect(maps.Keys(names)))
 	}
 }
+
+// The empty string is a key only where the job says so; then it matches "" and neither null nor absence.
+func TestAnEmptyKeyIsRefusedUnlessDeclared(t *testing.T) {
+	const lines = "{\"user\":{\"id\":\"\"}}\n{\"user\":{\"id\":null}}\n{}\n{\"user\":{\"id\":\"0\"}}\n{\"user\":{\"id\":\" \"}}\n"
+	for allowed, want := range map[bool]string{false: lines, true: "{\"user\":{\"id\":null}}\n{}\n{\"user\":{\"id\":\"0\"}}\n{\"user\":{\"id\":\" \"}}\n"} {
+		l := newObjectLake(t)
+		l.put(t, "x.ndjson", lines, want)
+		if err := os.WriteFile(filepath.Join(l.dir, "users.csv"), []byte("user_id\nnobody\n\"\"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cfg := l.job(t, "0s", ndjsonTarget)
+		k := cfg.Keysets["users"]
+		k.Key[0].Type, k.AllowEmptyKey = "string", allowed
+		cfg.Keysets["users"] = k
+		_, err := open(t, cfg, jobs.Env{}).Run(t.Context(), jobs.RunOptions{})
+		if (err == nil) != allowed || err != nil && !strings.Contains(err.Error(), "users.csv") {
+			t.Errorf("allowed %v: %v", allowed, err)
+		}
+		if diff := cmp.Diff(l.want, l.contents(t)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

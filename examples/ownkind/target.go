@@ -128,6 +128,9 @@ func (l *ledger) task(i int, f file) warehouse.Task {
 	return warehouse.Task{Target: l.name, Index: i, File: warehouse.File{Path: f.Path, Format: ledgerFormat, Size: f.Size, Rows: f.Rows}}
 }
 
+// KeyPaths is false: a ledger names its files without keys.
+func (l *ledger) KeyPaths(context.Context, warehouse.Selection) (bool, error) { return false, nil }
+
 // Deleted is empty: a ledger has no tombstones.
 func (l *ledger) Deleted(context.Context, warehouse.Task) (*roaring64.Bitmap, error) {
 	return roaring64.New(), nil
