@@ -120,7 +120,7 @@ func TestParquetFilesOfAllWriters(t *testing.T) {
 	for i, f := range files {
 		ids := idsOf(t, f.Path)
 		for k, keys := range erasuresOf(rnd, ids) {
-			c := fileCase{Name: fmt.Sprintf("%s, %d rows", f.Name, len(keys)), In: f.Path, Out: fmt.Sprintf("%s.%d", f.Path, k), Keys: keys, Spark: k == i%3 && !testing.Short()}
+			c := fileCase{Name: fmt.Sprintf("%s, %d rows", f.Name, len(keys)), In: f.Path, Out: fmt.Sprintf("%s.%d.parquet", strings.TrimSuffix(f.Path, ".parquet"), k), Keys: keys, Spark: k == i%3 && !testing.Short()}
 			if eraseCase(t, c, len(ids)) {
 				cases = append(cases, c)
 			}
@@ -139,8 +139,11 @@ func TestParquetFilesOfAllWriters(t *testing.T) {
 				continue
 			}
 		}
-		t.Logf("%s reads %d results; %d sources it cannot read: %s", reader, n, len(a.Unread[reader]), strings.Join(firstOfEach(a.Unread[reader]), "; "))
-		if n < all/3 {
+		t.Logf("%s reads %d results", reader, n)
+		for _, u := range a.Unread[reader] {
+			t.Logf("%s cannot read of the sources: %s", reader, u)
+		}
+		if n < all*3/5 {
 			t.Errorf("%s read only %d of %d results: it judges too little", reader, n, all)
 		}
 	}
@@ -149,19 +152,6 @@ func TestParquetFilesOfAllWriters(t *testing.T) {
 			t.Errorf("%s read only %d of %d results", reader, n, len(cases))
 		}
 	}
-}
-
-// firstOfEach shortens a list of "file, n rows: reason" to one line a file.
-func firstOfEach(list []string) (out []string) {
-	seen := map[string]bool{}
-	for _, s := range list {
-		name, _, _ := strings.Cut(s, ",")
-		if !seen[name] {
-			seen[name] = true
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // erasuresOf are key sets from one row to all.

@@ -3,6 +3,7 @@ package parquet
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/parquet-go/parquet-go/encoding/delta"
 	"github.com/parquet-go/parquet-go/encoding/rle"
@@ -126,9 +127,9 @@ func appendLevels(dst []byte, src []uint8, width int, prefix bool) ([]byte, erro
 		// One run, as writers do; the library would make two.
 		out = append(binary.AppendUvarint(nil, uint64(n)<<1), src[0])
 	} else {
-		var err error
 		e := rle.Encoding{BitWidth: width}
-		if out, err = e.EncodeLevels(nil, src); err != nil {
+		var err error
+		if out, err = hybrid(src, e.EncodeLevels); err != nil {
 			return nil, err
 		}
 	}
@@ -136,6 +137,29 @@ func appendLevels(dst []byte, src []uint8, width int, prefix bool) ([]byte, erro
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(out)))
 	}
 	return append(dst, out...), nil
+}
+
+// hybrid encodes in RLE hybrid. Up to seven values at the end become one packed
+// group or one run: the library makes a run of each change, which is longer than
+// the values, and fastparquet reads no more bytes of levels than there are levels.
+func hybrid[T comparable](src []T, encode func(dst []byte, src []T) ([]byte, error)) ([]byte, error) {
+	whole := len(src) &^ 7
+	var out []byte
+	var err error
+	if whole > 0 { // of nothing the library makes a run of no values, which readers refuse
+		out, err = encode(nil, src[:whole])
+	}
+	rest := src[whole:]
+	if err != nil || len(rest) == 0 {
+		return out, err
+	}
+	if slices.ContainsFunc(rest, func(v T) bool { return v != rest[0] }) {
+		var group [8]T // zeros behind the last value are padding (Encodings.md, "RLE/Bit-Packing Hybrid")
+		copy(group[:], rest)
+		rest = group[:]
+	}
+	last, err := encode(nil, rest)
+	return append(out, last...), err
 }
 
 // cutIndexes applies an edit list to dictionary indexes. Literals become the
@@ -159,8 +183,11 @@ func cutIndexes(src []uint32, list *editList, index func(literal []byte) uint32)
 
 // appendIndexes encodes dictionary indexes: a byte with the bit width, then the hybrid.
 func appendIndexes(dst []byte, src []int32, width int) ([]byte, error) {
+	if width == 0 { // one run; arrow-go reads no second one of no bits
+		return binary.AppendUvarint(append(dst, 0), uint64(len(src))<<1), nil
+	}
 	e := rle.Encoding{BitWidth: width}
-	out, err := e.EncodeInt32(nil, src)
+	out, err := hybrid(src, e.EncodeInt32)
 	if err != nil {
 		return nil, err
 	}
