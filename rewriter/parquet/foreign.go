@@ -30,12 +30,59 @@ func (c *chunkJob) knownBounds(i int) (out []bounds) {
 	return out
 }
 
+// readHeaders reads the pages' headers where an offset index made that needless
+// and they may hold bounds that no column index tells: there is none, or one of
+// them shares a bound with the chunk that the column index does not give it.
+func (c *chunkJob) readHeaders(chunk bounds) error {
+	if c.table.index == nil {
+		return nil // read already
+	}
+	if c.table.column != nil {
+		honest, err := c.honestHeader(chunk)
+		if err != nil || honest {
+			return err
+		}
+	}
+	for i := range c.table.pages {
+		if _, err := c.peek(&c.table.pages[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// honestHeader looks at one header, whose page has a bound of its own in the
+// column index; writers make all of a chunk's headers in one way.
+func (c *chunkJob) honestHeader(chunk bounds) (bool, error) {
+	for i := range c.table.pages {
+		own, known := c.columnIndexBounds(i)
+		lo, hi := sharedBounds(chunk, []bounds{own})
+		if !known || own.min == nil || lo && hi {
+			continue
+		}
+		h, err := c.peek(&c.table.pages[i])
+		if err != nil {
+			return false, err
+		}
+		b, ok := c.headerBounds(h)
+		if !ok {
+			return true, nil
+		}
+		headLo, headHi := sharedBounds(chunk, []bounds{b})
+		return (lo || !headLo) && (hi || !headHi), nil
+	}
+	return true, nil // all pages share the bounds, and the column index says so
+}
+
 // findForeign sets c.foreign. It decodes two pages at most, and none where no
 // two pages share a bound of the chunk.
 func (c *chunkJob) findForeign() error {
 	chunk, ok := c.chunkBounds()
 	if !ok || len(c.table.pages) < 2 || len(c.erased) == 0 && len(c.touched) == 0 {
 		return nil
+	}
+	if err := c.readHeaders(chunk); err != nil {
+		return err
 	}
 	mins, maxs := 0, 0
 	firstMin, firstMax := -1, -1

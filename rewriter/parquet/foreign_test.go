@@ -88,6 +88,107 @@ func TestBoundsOfOtherPagesGo(t *testing.T) {
 	}
 }
 
+// withChunkBoundsInHeaders gives the headers of the first column's pages their
+// chunk's bounds, and takes its column index away if asked to.
+func withChunkBoundsInHeaders(t *testing.T, data []byte, drop bool) []byte {
+	t.Helper()
+	out := bytes.Clone(data)
+	f, err := pq.Open(context.Background(), bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range f.RowGroups {
+		c, err := g.Chunk(f.Schema.Columns[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := c.Pages(context.Background(), pq.ReadOptions{})
+		for {
+			p, err := r.Next()
+			if err != nil {
+				break
+			}
+			h, _, err := thriftpatch.Parse(p.RawHeader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []int16{5, 8} { // DataPageHeader, DataPageHeaderV2
+				d, err := h.Struct(id)
+				if err != nil || d == nil {
+					continue
+				}
+				st, err := d.Struct(id) // the statistics' field has the same number in both
+				if err != nil || st == nil {
+					t.Fatal("the sample's pages have no statistics")
+				}
+				st.SetBytes(5, c.Meta.Statistics.MaxValue)
+				st.SetBytes(6, c.Meta.Statistics.MinValue)
+				d.SetStruct(id, st)
+				h.SetStruct(id, d)
+				if raw := h.Append(nil); len(raw) != len(p.RawHeader) {
+					t.Fatal("the header has another length")
+				} else {
+					copy(out[p.Offset:], raw)
+				}
+			}
+		}
+		r.Close()
+	}
+	if !drop {
+		return out
+	}
+	footer, err := parseFooter(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, _ := footer.List(fileRowGroups)
+	for i := range groups.Values {
+		g, _ := groups.Struct(i)
+		columns, _ := g.List(groupColumns)
+		c, _ := columns.Struct(0)
+		c.Delete(chunkColumnIndexOffset, chunkColumnIndexLength)
+		columns.Values[0] = c.Append(nil)
+		g.SetList(groupColumns, columns)
+		groups.Values[i] = g.Append(nil)
+	}
+	footer.SetList(fileRowGroups, groups)
+	return appendFooter(out[:f.FooterOffset], footer)
+}
+
+// The same where only page headers store the bounds of the chunk, beside an
+// offset index without a column index or with an honest one.
+func TestBoundsOfOtherPagesInHeadersGo(t *testing.T) {
+	s := goSample(t, rand.New(rand.NewPCG(61, 62)), "foreign", 300)
+	values := int64Values(t, s.data, 0)
+	for _, drop := range []bool{true, false} {
+		data := withChunkBoundsInHeaders(t, s.data, drop)
+		f, err := pq.Open(context.Background(), bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bounds [][]byte
+		for _, g := range f.RowGroups {
+			st := g.Meta.Columns[0].MetaData.Statistics
+			bounds = append(bounds, st.MinValue, st.MaxValue)
+		}
+		erase := roaring64.New()
+		for i, v := range values {
+			for _, b := range bounds {
+				if bytes.Equal(leInt(uint64(v), 64), b) {
+					erase.Add(uint64(i))
+				}
+			}
+		}
+		out, _ := mustRewrite(t, data, rewriter.Edit{Erase: erase}, rewriter.Options{Engine: rewriter.Surgical})
+		for _, b := range bounds {
+			if !bytes.Contains(data, b) || bytes.Contains(out, b) {
+				t.Errorf("without column index %v: an erased bound is still stored", drop)
+			}
+		}
+		sameRows(t, "survivors", levelRows(t, out), without(levelRows(t, data), erase))
+	}
+}
+
 // int64Values reads a flat column.
 func int64Values(t *testing.T, data []byte, column int) (out []int64) {
 	t.Helper()
