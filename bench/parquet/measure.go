@@ -55,7 +55,7 @@ func (m *machine) rewritePeers(c benchCase, src, keys, rows, out string) []peer 
 		{peerCp, func(any) (used, error) { return m.copyFile(src, out) }},
 		{peerOurs, func(a any) (used, error) { return m.self(a, childRewrite, src, rows, out) }},
 		{peerCommand, func(any) (used, error) {
-			return m.process(nil, m.tool, "file", "erase", src, "-o", out, "--column", "user_id", "--keys", keys, "--workers", strconv.Itoa(workers), "-q")
+			return m.process(nil, m.tool, "file", "erase", src, "-o", out, "--column", "user_id", "--keys", keys, "--workers", strconv.Itoa(workers), "--sha256", "-q")
 		}},
 	}
 	if c.Data.Codec == "zstd" {

@@ -23,7 +23,7 @@ func fileRequest(r cli.FileRequest) filetool.Request {
 }
 
 func fileErase(ctx context.Context, _ cli.Env, r cli.FileRequest) (*cli.FileResponse, error) {
-	done, err := filetool.Erase(ctx, fileStore(), fileRequest(r), r.Output, filetool.EraseOptions{Engine: r.Engine, Workers: r.Workers, NoCheck: r.NoCheck})
+	done, err := filetool.Erase(ctx, fileStore(), fileRequest(r), r.Output, filetool.EraseOptions{Engine: r.Engine, Workers: r.Workers, NoCheck: r.NoCheck, Digest: r.SHA256})
 	if err != nil {
 		return nil, err
 	}

@@ -47,14 +47,15 @@ type EraseOptions struct {
 	Engine  string // "", "surgical", "reference"
 	Workers int    // row groups at a time; 0 = one
 	NoCheck bool   // leave out the decode of rewritten pages
+	Digest  bool   // compute the output's SHA-256; copied ranges then pass through the process
 }
 
 // Erased says what Erase did.
 type Erased struct {
 	rewriter.Result
 	Keys      int
-	BytesRead int64 // by the scan
-	Digest    string
+	BytesRead int64  // by the scan
+	Digest    string // SHA-256 of the output in hex; "" where it was not asked for
 	// Empty: every row was erased, and no file was written.
 	Empty bool
 }
@@ -213,11 +214,14 @@ func Erase(ctx context.Context, store storage.Store, r Request, output string, o
 		return nil, fmt.Errorf("create output: %w", err)
 	}
 	res, err := parquet.Rewrite(ctx, in.object, dst, rewriter.Edit{Erase: scan.Hits},
-		rewriter.Options{Workers: opts.Workers, Engine: opts.Engine, SkipCheck: opts.NoCheck})
+		rewriter.Options{Workers: opts.Workers, Engine: opts.Engine, SkipCheck: opts.NoCheck, SkipDigest: !opts.Digest})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("rewrite: %w", err), dst.Abort())
 	}
-	out := &Erased{Result: *res, Keys: in.keys.Len(), BytesRead: scan.BytesRead, Digest: hex.EncodeToString(res.SHA256[:])}
+	out := &Erased{Result: *res, Keys: in.keys.Len(), BytesRead: scan.BytesRead}
+	if opts.Digest {
+		out.Digest = hex.EncodeToString(res.SHA256[:])
+	}
 	if res.RowsIn > 0 && res.RowsOut == 0 {
 		out.Empty, out.Digest = true, ""
 		return out, dst.Abort()

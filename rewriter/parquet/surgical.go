@@ -204,7 +204,9 @@ func (e *engine) work() {
 			if err := j.run(s); err != nil {
 				j.err = fmt.Errorf("%s, page at %d: %w", j.chunk.src.Where(), j.page.Offset, err)
 			}
-			j.page.Body, j.page.RawHeader = nil, nil // the source bytes are done with
+			// The source bytes are done with; bounds in the header lie in them too.
+			j.page.Body, j.page.RawHeader, j.stored = nil, nil, nil
+			j.page.Header.Statistics = pq.PageStatistics{}
 			close(j.done)
 		}
 	}

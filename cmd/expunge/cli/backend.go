@@ -511,6 +511,7 @@ type FileRequest struct {
 	Engine     string   // "", "surgical", "reference"
 	Workers    int
 	NoCheck    bool // switch the decode check off
+	SHA256     bool // digest of the output
 	Pages      bool // inspect: list pages too
 }
 

@@ -132,6 +132,7 @@ bloom filters lose the erased values of all columns. The input stays as it is.`,
 	f.StringVar(&req.Engine, "engine", "", "surgical or reference (default: surgical where it can)")
 	f.IntVar(&req.Workers, "workers", 0, "row groups at a time (default: one a CPU)")
 	f.BoolVar(&req.NoCheck, "no-check", false, "do not decode each rewritten page again before it is written")
+	f.BoolVar(&req.SHA256, "sha256", false, "tell the output's SHA-256; every byte then passes through the program")
 	return c
 }
 

@@ -415,7 +415,10 @@ func (r *FileResponse) text(p *printer) {
 			engine += " (" + r.Fallback + ")"
 		}
 		p.field("Rewriter", "%s", engine)
-		p.field("Written", "%s, %s, sha256 %s", r.Output, bytesOf(r.Size), short(r.SHA256))
+		p.field("Written", "%s, %s", r.Output, bytesOf(r.Size))
+		if r.SHA256 != "" {
+			p.field("SHA-256", "%s", r.SHA256)
+		}
 		return
 	}
 	rows := make([][]string, len(r.Surfaces))
