@@ -163,3 +163,16 @@ func idsOf(t *testing.T, path string) []int64 {
 	}
 	return out
 }
+
+// logSurfaces says what stands behind an outcome that was not expected.
+func logSurfaces(t *testing.T, sum *jobs.Summary) {
+	t.Helper()
+	for _, r := range sum.Residue {
+		t.Logf("residue: %+v", r)
+	}
+	for _, s := range sum.Verification.Surfaces {
+		if s.Result != manifests.Pass && s.Result != manifests.NotPresent {
+			t.Logf("%s: %s: %s, %d of %d ppm, %d found %s", s.Target, s.Surface, s.Result, s.Objects, s.CoveragePPM, s.Findings, s.Note)
+		}
+	}
+}
