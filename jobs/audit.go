@@ -15,6 +15,7 @@ import (
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/verifier"
+	"github.com/expunge/expunge/warehouse"
 )
 
 // ErrNothingKept: the job keeps no keys of past runs, so there is nothing to look for.
@@ -104,7 +105,7 @@ func (a *audit) pass(ctx context.Context) (err error) {
 	a.keyed = map[string]bool{}
 	o := verifier.Options{Mode: verifier.ModeFull, Workers: j.workers(), Files: true, Metadata: true, Orphans: true, OrphanAge: j.cfg.Orphans.MinAge.Duration()}
 	for _, t := range a.targets {
-		if a.keyed[t.name], err = t.target.KeyPaths(ctx, t.sel); err != nil {
+		if a.keyed[t.name], err = keyPaths(ctx, t); err != nil {
 			return fmt.Errorf("look at the paths of %s: %w", t.name, err)
 		}
 		surfaces, found, err := j.reread(ctx, t, o)
@@ -118,6 +119,15 @@ func (a *audit) pass(ctx context.Context) (err error) {
 	}
 	a.out.CameBack = slices.ContainsFunc(a.out.Surfaces, func(s manifests.Surface) bool { return s.Result == manifests.Fail })
 	return a.publish(ctx)
+}
+
+// keyPaths says whether the paths of a target's files may hold keys.
+func keyPaths(ctx context.Context, t *boundTarget) (bool, error) {
+	if p, ok := t.target.(warehouse.KeyPather); ok {
+		return p.KeyPaths(ctx, t.sel)
+	}
+	d, err := t.target.Describe(ctx)
+	return d.KeyPartitioned, err
 }
 
 // attribute names the runs that had erased what was found. Data files are

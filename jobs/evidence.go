@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"iter"
 
+	"github.com/expunge/expunge/internal/redact"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/manifests"
@@ -68,16 +69,28 @@ func (e *recorder) path(p string, keyed bool) string {
 	return p
 }
 
-func (e *recorder) digest(sha256hex string, size int64) (string, bool, error) {
-	if sha256hex == "" || size >= smallFile {
-		return sha256hex, false, nil
+// digest keys a digest where that is asked for; "" stays.
+func (e *recorder) digest(sha256hex string, keyed bool) (string, error) {
+	if sha256hex == "" || !keyed {
+		return sha256hex, nil
 	}
 	raw, err := hex.DecodeString(sha256hex)
 	if err != nil {
-		return "", false, fmt.Errorf("digest of a file: %w", err)
+		return "", fmt.Errorf("digest of a file: %w", err)
 	}
-	d, err := manifests.KeyedDigest(e.secret, raw)
-	return d, true, err
+	return manifests.KeyedDigest(e.secret, raw)
+}
+
+// source names a source of keys: a path of that kind can hold a key itself.
+func (e *recorder) source(uri string) string { return redact.KeyedPath(e.secret, uri) }
+
+// etag is a small object's as a keyed digest: an MD5, which stores use, would
+// be a digest of its content.
+func (e *recorder) etag(tag string, size int64) string {
+	if tag == "" || size >= smallFile {
+		return tag
+	}
+	return redact.Digest(e.secret, "etag\x00"+tag)[:32]
 }
 
 func (e *recorder) file(target string, res warehouse.Result, keyed, verified bool) (manifests.Record, error) {
@@ -85,7 +98,7 @@ func (e *recorder) file(target string, res warehouse.Result, keyed, verified boo
 	rec := manifests.Record{
 		Kind: manifests.RecordFile, Target: target, Path: e.path(f.Path, keyed), Keyed: keyed,
 		Status: string(res.Status), Method: res.Method, Reason: res.Reason, Format: f.Format,
-		SizeBefore: f.Size, ETag: f.ETag, Version: f.Version, RowsIn: res.RowsIn, RowsOut: res.RowsOut,
+		SizeBefore: f.Size, ETag: e.etag(f.ETag, f.Size), Version: f.Version, RowsIn: res.RowsIn, RowsOut: res.RowsOut,
 		RowsErased: res.Erased, RowsChanged: res.Changed, RowsDeleted: res.AlreadyDeleted,
 		BytesRead: res.BytesRead, BytesCopied: res.BytesCopied, BytesEncoded: res.BytesEncoded, Rewriter: res.Rewriter,
 	}
@@ -98,15 +111,19 @@ func (e *recorder) file(target string, res warehouse.Result, keyed, verified boo
 	if res.Status == warehouse.Dropped {
 		rec.Method = manifests.MethodDropped
 	}
+	after := ""
+	small := res.SourceSHA256 != "" && f.Size < smallFile
 	if o := res.Output; o != nil {
 		rec.NewPath, rec.SizeAfter, rec.Verified = e.path(o.Path, keyed), o.Size, verified
-		d, k, err := e.digest(o.SHA256, o.Size)
-		if err != nil {
-			return rec, err
-		}
-		rec.DigestAfter, rec.KeyedDigest = d, k
+		after, small = o.SHA256, small || o.SHA256 != "" && o.Size < smallFile
 	}
-	return rec, nil
+	rec.KeyedDigest = small
+	var err error
+	if rec.DigestBefore, err = e.digest(res.SourceSHA256, small); err != nil {
+		return rec, err
+	}
+	rec.DigestAfter, err = e.digest(after, small)
+	return rec, err
 }
 
 func (e *recorder) deletion(target string, d warehouse.PhysicalDelete, keyed bool) manifests.Record {

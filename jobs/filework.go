@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -123,7 +122,13 @@ func (in *inspected) finish(ctx context.Context, res *warehouse.Result) error {
 		left(res, warehouse.Clean, "") // of a pack that came to nothing
 		return nil
 	}
-	if in.dry || res.Status == warehouse.Dropped {
+	if in.dry {
+		return nil
+	}
+	if err := warehouse.DigestSource(in.src, res); err != nil {
+		return err
+	}
+	if res.Status == warehouse.Dropped {
 		return nil
 	}
 	if err := in.rewrite(ctx, res); err != nil {
@@ -214,12 +219,7 @@ func objectSHA256(ctx context.Context, store storage.Store, path string) (sum [3
 		return sum, err
 	}
 	defer obj.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, io.NewSectionReader(obj, 0, obj.Info().Size), make([]byte, 1<<20)); err != nil {
-		return sum, err
-	}
-	h.Sum(sum[:0])
-	return sum, nil
+	return storage.SHA256(obj)
 }
 
 // bitmapDigest names a set of rows.

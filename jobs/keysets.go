@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -134,9 +135,27 @@ func (r *Run) freezeKeysets(ctx context.Context, sets map[string]*keyset.Set, re
 			return nil, fmt.Errorf("commit to keyset %s: %w", name, err)
 		}
 		rec.Keysets = append(rec.Keysets, keysetRecord{Name: name, File: file, Digest: digest,
-			Keys: int64(set.Len()), Report: reports[name], Commitment: raw})
+			Keys: int64(set.Len()), Report: reports[name], Commitment: raw, Filter: filterFacts(set, c)})
 	}
 	return rec, nil
+}
+
+// filterProbes are enough for a share of a tenth of a percent to be told within a tenth of it.
+const filterProbes = 1 << 18
+
+// filterFacts describe the filter in front of the exact keys. Of a small set
+// they are not stated: the filter's size would tell the set's, which is banded.
+func filterFacts(set *keyset.Set, c manifests.Commitment) *manifests.Filter {
+	f := set.Filter()
+	if f.Bits == 0 || c.Band != "" {
+		return nil
+	}
+	out := &manifests.Filter{Kind: f.Kind, Bits: f.Bits, Hashes: f.Hashes, DesignPPM: int64(f.DesignFP * 1e6)}
+	if !f.Exact {
+		measured := int64(math.Round(set.MeasureFilter(filterProbes, 1) * 1e6))
+		out.MeasuredPPM, out.Probes = &measured, filterProbes
+	}
+	return out
 }
 
 // leavesFile holds what a certificate's inclusion proof needs later.

@@ -241,16 +241,14 @@ func (r *Run) keysetFacts(m *manifests.Manifest) error {
 			ks.Duplicates, ks.Held = rep.Duplicates, rep.Held
 			m.Policy.Requests += rep.Requests
 			for _, s := range rep.Sources {
-				d, _, err := e.digest(s.SHA256, 0)
+				d, err := e.digest(s.SHA256, true)
 				if err != nil {
 					return err
 				}
-				ks.Sources = append(ks.Sources, manifests.KeySource{Name: s.URI, KeyedDigest: d, Bytes: s.Size, Hold: s.Hold})
+				ks.Sources = append(ks.Sources, manifests.KeySource{Name: e.source(s.URI), KeyedDigest: d, Bytes: s.Size, Hold: s.Hold})
 			}
 		}
-		if f := set.Filter(); f.Bits > 0 {
-			ks.Filter = &manifests.Filter{Kind: "split-block bloom", Bits: f.Bits, Hashes: f.Hashes, DesignPPM: int64(f.DesignFP * 1e6)}
-		}
+		ks.Filter = k.Filter
 		m.Keysets = append(m.Keysets, ks)
 	}
 	return nil

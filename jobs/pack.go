@@ -190,6 +190,9 @@ func (w *Worker) concat(ctx context.Context, t *boundTarget, c concatenator, gro
 	}
 	at := int64(0)
 	for i, p := range group {
+		if err := warehouse.DigestSource(p.file.src, &p.res); err != nil {
+			return err
+		}
 		o := warehouse.Output{Path: path, Size: out.Size, Rows: out.RowsOut, SHA256: hex.EncodeToString(out.SHA256[:])}
 		if i == 0 { // the others' would be the same
 			o.Metrics = metrics

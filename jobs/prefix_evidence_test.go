@@ -294,7 +294,7 @@ func (m *mixture) wantFindings(t *testing.T, j *jobs.Job, a *jobs.AuditSummary, 
 		if f.State != "live" || f.Count == 0 || !slices.Equal(f.Runs, []string{run}) {
 			t.Errorf("finding %+v", f)
 		}
-		if strings.Contains(f.File, "1006") {
+		if strings.Contains(f.File, "id=1006") {
 			t.Errorf("the finding's path holds the key: %s", f.File)
 		}
 	}

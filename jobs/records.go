@@ -59,6 +59,8 @@ type keysetRecord struct {
 	Keys       int64          `json:"keys"`
 	Report     *keyset.Report `json:"report"`
 	Commitment []byte         `json:"commitment"` // manifests.Commitment as JSON
+	// Filter is measured once: a set that is read back is hashed under another seed.
+	Filter *manifests.Filter `json:"filter,omitempty"`
 }
 
 type keysetsRecord struct {

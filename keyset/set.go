@@ -26,6 +26,7 @@ type FilterStats struct {
 	Hashes     int     `json:"hashes"`       // bits set a key
 	BitsPerKey float64 `json:"bits_per_key"` // as built
 	DesignFP   float64 `json:"design_fp"`    // expected share of values not in the set that pass it
+	Exact      bool    `json:"exact"`        // nothing but the keys passes it
 }
 
 // newSet indexes a store. schema and a composite set's parts are the caller's.
@@ -157,7 +158,7 @@ func (s *Set) Filter() FilterStats {
 	switch st := s.st.(type) {
 	case *bitmapStore:
 		b := int64(len(st.words)) * 64
-		return FilterStats{Kind: "bitmap", Bits: b, Hashes: 1, BitsPerKey: float64(b) / float64(n)}
+		return FilterStats{Kind: "bitmap", Exact: true, Bits: b, Hashes: 1, BitsPerKey: float64(b) / float64(n)}
 	}
 	f := FilterStats{Kind: "split-block bloom", Hashes: filterHashes}
 	if s.ix != nil {

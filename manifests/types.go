@@ -144,13 +144,15 @@ type Commitment struct {
 // KeySource is one source of a keyset. The digest is keyed with the run's
 // secret, because a small file of enumerable ids could be guessed from a plain one.
 type KeySource struct {
-	Name        string `json:"name"` // file name or its keyed digest
+	Name        string `json:"name"` // store or bucket, digest of the path under the run's secret, suffix
 	KeyedDigest string `json:"keyed_digest"`
 	Bytes       int64  `json:"bytes"`
 	Hold        bool   `json:"hold,omitempty"`
 }
 
-// Filter describes the approximate filter in front of the exact set; never its bits.
+// Filter describes the filter in front of the exact set, never its bits. It is
+// absent for sets whose size is banded: its own size would tell theirs. A
+// "bitmap" is exact; of others the false-positive rate was measured.
 type Filter struct {
 	Kind        string `json:"kind"`
 	Bits        int64  `json:"bits"`

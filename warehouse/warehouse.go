@@ -262,8 +262,8 @@ type Result struct {
 	BytesRead    int64    `json:"bytes_read"`
 	BytesCopied  int64    `json:"bytes_copied"`
 	BytesEncoded int64    `json:"bytes_encoded"`
-	Rewriter     string   `json:"rewriter,omitempty"` // "surgical", "reference (reason)"
-	SourceSHA256 string   `json:"source_sha256,omitempty"`
+	Rewriter     string   `json:"rewriter,omitempty"`      // "surgical", "reference (reason)"
+	SourceSHA256 string   `json:"source_sha256,omitempty"` // hex; see DigestSource
 	Output       *Output  `json:"output,omitempty"`
 	// Packed, when set, says that Output holds the survivors of other files
 	// too. Those of this one are its rows [Packed.FirstRow, Packed.FirstRow+RowsOut).
@@ -459,10 +459,14 @@ type Planner interface {
 	BindAction(ctx context.Context, sel Selection) (*BoundAction, error)
 	// Plan streams one task a file that may hold a key, and live(path) for every live data file including skipped ones.
 	Plan(ctx context.Context, sel Selection, emit func(Task) error, live func(path string) error) (*Plan, error)
-	// KeyPaths says what Plan says as Description.KeyPartitioned, for the target as it is now.
-	KeyPaths(ctx context.Context, sel Selection) (bool, error)
 	// Deleted returns the row positions of the task's file that tombstones already delete; never nil.
 	Deleted(ctx context.Context, t Task) (*roaring64.Bitmap, error)
+}
+
+// KeyPather is a Planner that can say before it plans what Plan would say as
+// Description.KeyPartitioned. Of others that is asked of Describe.
+type KeyPather interface {
+	KeyPaths(ctx context.Context, sel Selection) (bool, error)
 }
 
 // Committer makes results visible.

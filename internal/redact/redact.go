@@ -31,7 +31,10 @@ var processSecret = sync.OnceValue(func() []byte {
 // bucket, a digest that tells two paths of one process apart, and a short
 // well-known suffix. A path can hold a partition value, and a partition value
 // can be a key.
-func Path(p string) string {
+func Path(p string) string { return KeyedPath(processSecret(), p) }
+
+// KeyedPath is Path whose digest whoever holds the secret can compute again.
+func KeyedPath(secret []byte, p string) string {
 	if p == "" {
 		return "(no path)"
 	}
@@ -46,7 +49,7 @@ func Path(p string) string {
 			root = "" // user information
 		}
 	}
-	return root + "[" + Digest(processSecret(), rest)[:12] + "]" + suffix(rest)
+	return root + "[" + Digest(secret, rest)[:12] + "]" + suffix(rest)
 }
 
 // suffix returns the extension if it is one of a format's.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"iter"
@@ -44,6 +45,22 @@ func ReadFull(o Object, p []byte, off int64) error {
 		err = NewError("read", o.Info().Path, ErrTransient, "truncated", io.ErrUnexpectedEOF)
 	}
 	return err
+}
+
+// SHA256 reads an open object from its beginning to its end.
+func SHA256(o Object) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	buf := make([]byte, 1<<20)
+	for off, size := int64(0), o.Info().Size; off < size; {
+		n := min(size-off, int64(len(buf)))
+		if err := ReadFull(o, buf[:n], off); err != nil {
+			return sum, err
+		}
+		h.Write(buf[:n])
+		off += n
+	}
+	h.Sum(sum[:0])
+	return sum, nil
 }
 
 // WriteAll writes a whole object. With IfNotExists, an object of the same

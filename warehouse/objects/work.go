@@ -91,8 +91,11 @@ func (t *Target) processOnce(ctx context.Context, w Work, task warehouse.Task) (
 	if res.RowsOut == 0 && t.cfg.Emptied != "keep" {
 		res.Status, res.Method = warehouse.Dropped, "dropped"
 	}
-	if w.Dry || res.Status == warehouse.Dropped {
+	if w.Dry {
 		return res, nil
+	}
+	if err := warehouse.DigestSource(src, &res); err != nil || res.Status == warehouse.Dropped {
+		return res, err
 	}
 	return res, t.stage(ctx, w, f, &res)
 }
