@@ -23,6 +23,9 @@ type change struct {
 // id names the change in an output's name: other rows give another name.
 func (c *change) id() string {
 	id := bitmapDigest(c.edit.Erase) + bitmapDigest(c.changed)
+	if c.edit.Wipe {
+		id += "wipe"
+	}
 	for _, r := range c.edit.Remove {
 		id += bitmapDigest(r.Elements)
 	}

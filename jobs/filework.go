@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
@@ -43,6 +44,7 @@ type inspected struct {
 	store storage.Store
 	*change
 	hit   bool // a row is erased or changed for its key
+	stale bool // a key is left in it that no row has
 	folds bool // compaction has a reason to rewrite the file by itself
 }
 
@@ -77,7 +79,8 @@ func (f fileWork) inspect(ctx context.Context, res *warehouse.Result, pack bool)
 	if in.hit = !pending.IsEmpty(); !in.hit && !scan.Hits.IsEmpty() {
 		res.Method = manifests.MethodScanned
 	}
-	if !in.hit && !pack && (f.t.sel.Compact == nil || len(f.task.File.Deletes) == 0) {
+	in.stale = f.stale(scan)
+	if !in.hit && !in.stale && !pack && (f.t.sel.Compact == nil || len(f.task.File.Deletes) == 0) {
 		return in, nil
 	}
 	if in.hit {
@@ -88,10 +91,11 @@ func (f fileWork) inspect(ctx context.Context, res *warehouse.Result, pack bool)
 	if in.change, err = f.change(ctx, scan, pending); err != nil {
 		return in, in.spare(ctx, res, err)
 	}
+	in.edit.Wipe = in.stale
 	if in.folds, err = f.folds(ctx, in.alreadyDeleted); err != nil {
 		return in, in.spare(ctx, res, err)
 	}
-	if !in.hit && !pack && !in.folds {
+	if !in.hit && !in.stale && !pack && !in.folds {
 		return in, nil
 	}
 	res.Erased = int64(in.erased.GetCardinality())
@@ -108,7 +112,7 @@ func (f fileWork) inspect(ctx context.Context, res *warehouse.Result, pack bool)
 // spare leaves a file of an erasing run as it is when only compaction failed:
 // no key is in it.
 func (in *inspected) spare(ctx context.Context, res *warehouse.Result, err error) error {
-	if in.hit || len(in.t.bound) == 0 || ctx.Err() != nil || runLevel(err) {
+	if in.hit || in.stale || len(in.t.bound) == 0 || ctx.Err() != nil || runLevel(err) {
 		return err
 	}
 	in.job.env.Log.WarnContext(ctx, "file not compacted", "target", in.t.name, "task", in.task.Index, "class", errorClass(err), "error", err)
@@ -118,7 +122,7 @@ func (in *inspected) spare(ctx context.Context, res *warehouse.Result, err error
 
 // finish rewrites an inspected file by itself.
 func (in *inspected) finish(ctx context.Context, res *warehouse.Result) error {
-	if !in.hit && !in.folds && res.Status == warehouse.Rewritten {
+	if !in.hit && !in.stale && !in.folds && res.Status == warehouse.Rewritten {
 		left(res, warehouse.Clean, "") // of a pack that came to nothing
 		return nil
 	}
@@ -134,10 +138,30 @@ func (in *inspected) finish(ctx context.Context, res *warehouse.Result) error {
 	if err := in.rewrite(ctx, res); err != nil {
 		return in.spare(ctx, res, err)
 	}
-	if !in.hit {
+	switch {
+	case in.hit:
+	case in.stale:
+		res.Method = methodWiped
+	default:
 		res.Method = methodFolded
 	}
 	return nil
+}
+
+// stale says that a key which is to go is left in the file although no row has
+// it. A redaction leaves the keys where they are, unless it is of them.
+func (f fileWork) stale(scan *ScanResult) bool {
+	for i, yes := range scan.Stale {
+		if yes && (f.t.action.Kind != warehouse.Redact || redefines(f.t, i)) {
+			return true
+		}
+	}
+	return false
+}
+
+// redefines says that the action gives a column of a match new values.
+func redefines(t *boundTarget, match int) bool {
+	return slices.ContainsFunc(t.bound[match].Columns, func(c warehouse.ColumnRef) bool { return slices.Contains(t.action.Redefined, c.FieldID) })
 }
 
 // outputID is what an output's name follows from.

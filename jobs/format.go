@@ -21,6 +21,9 @@ type ScanResult struct {
 	PerMatch  []int64
 	Method    string
 	BytesRead int64
+	// Stale says that a key is left in the file that none of its rows has, where it
+	// is to go: by match, nil = no.
+	Stale []bool
 	// Keys are the numbers (keyset.Set.Number) of the keys that were found, by
 	// match: what requests and certificates are answered from.
 	Keys []*roaring64.Bitmap
@@ -59,28 +62,30 @@ type actionFormat interface {
 }
 
 // parquetFormat is the format of Iceberg tables that expunge can rewrite.
-type parquetFormat struct{}
+type parquetFormat struct {
+	residue bool // look for keys that no row has in all of the key columns
+}
 
-func (parquetFormat) Scan(ctx context.Context, src storage.Object, m []warehouse.BoundMatch) (*ScanResult, error) {
-	res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(m), Options: scanner.Options{Keys: true}})
+func (f parquetFormat) Scan(ctx context.Context, src storage.Object, m []warehouse.BoundMatch) (*ScanResult, error) {
+	res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(m), Options: scanner.Options{Keys: true, Residue: f.residue}})
 	if err != nil {
 		return nil, err
 	}
-	return &ScanResult{Rows: res.Rows, Hits: res.Hits, PerMatch: res.PerMatch, Method: string(res.Method), BytesRead: res.BytesRead, Keys: res.Keys}, nil
+	return &ScanResult{Rows: res.Rows, Hits: res.Hits, PerMatch: res.PerMatch, Method: string(res.Method), BytesRead: res.BytesRead, Keys: res.Keys, Stale: res.Stale}, nil
 }
 
 func (parquetFormat) Rewrite(ctx context.Context, src storage.Object, dst storage.Writer, e rewriter.Edit, o rewriter.Options) (*rewriter.Result, error) {
 	return rewriteparquet.Rewrite(ctx, src, dst, e, o)
 }
 
-func (parquetFormat) ScanElements(ctx context.Context, src storage.Object, m []warehouse.BoundMatch, list warehouse.ColumnRef) (*ScanResult, error) {
+func (f parquetFormat) ScanElements(ctx context.Context, src storage.Object, m []warehouse.BoundMatch, list warehouse.ColumnRef) (*ScanResult, error) {
 	ref := refOf(list)
 	res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(m), Options: scanner.Options{Elements: &ref, Keys: true}})
 	if err != nil {
 		return nil, err
 	}
 	out := &ScanResult{Rows: res.Rows, Hits: res.Hits, Elements: roaring64.New(), PerMatch: res.PerMatch, Method: string(res.Method),
-		BytesRead: res.BytesRead, Keys: res.Keys}
+		BytesRead: res.BytesRead, Keys: res.Keys, Stale: res.Stale}
 	for _, e := range res.Elements {
 		for i, row := range e.Rows {
 			out.Elements.Add(rewriter.ElementKey(uint64(row), e.Index[i]))
@@ -105,12 +110,16 @@ func scanMatches(m []warehouse.BoundMatch) []scanner.Match {
 	return out
 }
 
+// everywhere says that the job looks for residue in every file, as its
+// verification does, and not only in those that it reads for their rows.
+func (j *Job) everywhere() bool { return j.cfg.Verify.Mode == string(verifier.ModeFull) }
+
 func (j *Job) format(name string) (Format, bool) {
 	if f, ok := j.env.Formats[name]; ok {
 		return f, true
 	}
 	if name == "parquet" {
-		return parquetFormat{}, true
+		return parquetFormat{residue: j.everywhere()}, true
 	}
 	return nil, false
 }

@@ -169,6 +169,15 @@ func leaks() []leak {
 				l.Age(path, 2*day)
 			}
 		}, found: []string{verifier.Orphans}, keep: []int{1000}},
+		{name: "a dictionary entry that no row has", version: "2", plant: func(l *testlake.Lake) { l.AppendStaleEntry(leaver, 1050, 1051); l.Append(1060) },
+			found: []string{verifier.Dictionaries}, keep: []int{1050, 1051, 1060}},
+		{name: "a dictionary entry beside rows", version: "2", plant: func(l *testlake.Lake) { l.AppendStaleEntry(leaver, 1050, 1051); some(l) },
+			found: []string{verifier.LiveRows, verifier.Dictionaries}, keep: append(slices.DeleteFunc(testlake.IDs(1000, 1050), func(id int) bool { return id == leaver }),
+				append([]int{1050, 1050, 1051, 1051}, testlake.IDs(1052, 1100)...)...)},
+		{name: "a bound that no row has", version: "2", plant: func(l *testlake.Lake) { l.AppendStaleBound(leaver, 1050, 1060); l.Append(1070) },
+			found: []string{verifier.Statistics}, keep: []int{1050, 1060, 1070}},
+		{name: "a bloom filter of a row that is gone", version: "2", plant: func(l *testlake.Lake) { l.AppendStaleBloom(leaver, 1050, 1060); l.Append(1070) },
+			keep: []int{1050, 1060, 1070}},
 		{name: "an orphan of an unknown form", version: "2", plant: func(l *testlake.Lake) {
 			l.Append(1050)
 			l.Write("data/part.tmp", []byte("xx"+testlake.Mail(leaver)+"yy"), 2*day)
@@ -204,6 +213,9 @@ func TestLeakMatrix(t *testing.T) {
 			}
 			if got := rowIDs(t, l, table.MainBranch); !slices.Equal(got, want) {
 				t.Errorf("rows %v, want %v", got, want)
+			}
+			if n := l.KnownToBlooms(leaver); n > 0 {
+				t.Errorf("%d bloom filters know the e-mail", n)
 			}
 			for path, raw := range l.Stored() {
 				if bytes.Contains(raw, []byte(testlake.Mail(leaver))) {

@@ -21,6 +21,7 @@ import (
 const (
 	methodLeft   = "not compacted"
 	methodFolded = "deletes folded in"
+	methodWiped  = "residue wiped" // no row goes, but what was left of some that went before
 	methodPacked = "packed with others"
 )
 
@@ -131,8 +132,8 @@ func (w *Worker) lookAt(ctx context.Context, t *boundTarget, p *packed) (err err
 		return nil
 	}
 	c, ok := format.(concatenator)
-	if !ok || p.res.Changed > 0 {
-		return p.file.finish(ctx, &p.res) // rows that change are written by themselves
+	if !ok || p.res.Changed > 0 || p.file.stale {
+		return p.file.finish(ctx, &p.res) // rows that change, and files to be wiped, are written by themselves
 	}
 	if p.kind, err = c.Kind(ctx, p.file.src, p.res.Task.File.FirstRowID != nil); err != nil {
 		return p.file.spare(ctx, &p.res, err)

@@ -149,7 +149,7 @@ func (j *Job) bindTarget(ctx context.Context, config int, name string, sets map[
 	if err != nil {
 		return nil, nil, fmt.Errorf("table %s: %w", name, err)
 	}
-	sel.Compact = j.compaction(w)
+	sel.Compact, sel.Residue = j.compaction(w), j.everywhere() && !w.compact
 	t := &boundTarget{config: config, name: name, cfg: tc, sel: sel, target: target}
 	t.bound, err = target.Bind(ctx, sel)
 	if err == nil {

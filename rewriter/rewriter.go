@@ -27,6 +27,9 @@ type Edit struct {
 	Redact []Redaction
 	// Remove takes elements out of lists and maps of rows that stay.
 	Remove []Removal
+	// Wipe treats every column as if rows had gone: dictionary entries that no row
+	// refers to, bounds that no value has and bloom filters are made anew.
+	Wipe bool
 	// Lineage, when set, materialises Iceberg's row lineage columns.
 	Lineage *Lineage
 }

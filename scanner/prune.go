@@ -28,8 +28,11 @@ type window struct{ lo, hi []byte }
 
 // statBounds gives usable bounds of a chunk from its statistics.
 func statBounds(c *pq.Chunk, k keyset.Column) (lo, hi []byte) {
-	s := &c.Meta.Statistics
-	if c.File.TypeOrdered(c.Column) && (s.MinValue != nil || s.MaxValue != nil) {
+	return boundsOf(&c.Meta.Statistics, c.File.TypeOrdered(c.Column), k)
+}
+
+func boundsOf(s *format.Statistics, typeOrdered bool, k keyset.Column) (lo, hi []byte) {
+	if typeOrdered && (s.MinValue != nil || s.MaxValue != nil) {
 		return s.MinValue, s.MaxValue
 	}
 	if signedOrder(k) {

@@ -17,9 +17,13 @@ type worker struct {
 	dec  *pq.Decoder
 	data pq.PageData
 	dict dictionaryProbe
-	hits []int32 // values of a page
-	ents []int32 // their level entries
-	key  []byte  // canonical form of one
+	// Of the chunk at hand: the dictionary entries of keys that a row refers to,
+	// and the bounds in page headers.
+	entries roaring64.Bitmap
+	headers [][2][]byte
+	hits    []int32 // values of a page
+	ents    []int32 // their level entries
+	key     []byte  // canonical form of one
 }
 
 func newWorker(o Options) *worker { return &worker{o: o} }
@@ -31,7 +35,7 @@ func (w *worker) rowGroup(ctx context.Context, g *pq.RowGroup, matches []*boundM
 		if err != nil {
 			return nil, err
 		}
-		if len(m.rows) > 0 {
+		if len(m.rows) > 0 || m.stale {
 			res.matches = append(res.matches, m)
 		}
 	}
@@ -57,7 +61,7 @@ func (w *worker) match(ctx context.Context, g *pq.RowGroup, b *boundMatch, res *
 	}
 	ranges := []rowRange{{0, g.Rows}}
 	indexes := make([]*format.OffsetIndex, len(chunks))
-	if !w.o.NoPruning {
+	if !w.o.NoPruning && !(w.o.Residue && len(chunks) == 1) {
 		maybe, err := b.possible(chunks, &res.pruning)
 		if err != nil || !maybe {
 			return m, err
@@ -77,6 +81,9 @@ func (w *worker) match(ctx context.Context, g *pq.RowGroup, b *boundMatch, res *
 			s.elements = &c
 		}
 		err := s.run(ranges, indexes[0])
+		if err == nil {
+			m.stale, err = s.stale()
+		}
 		return m, err
 	}
 	err := w.composite(ctx, b, chunks, ranges, indexes, &m, res)
@@ -111,13 +118,15 @@ func (s *singleScan) run(ranges []rowRange, index *format.OffsetIndex) error {
 	}
 	dec := s.decoder(s.chunk)
 	s.dict.reset()
+	s.entries.Clear()
+	s.headers = s.headers[:0]
 	// A dictionary that holds no key can spare all of its pages, so it comes
 	// first; where few pages are to be read, it waits until one needs it.
 	if o.Select == nil {
 		if err := s.loadDictionary(dec); err != nil {
 			return err
 		}
-		if s.dict.loaded && !s.dict.any && s.chunk.DictionaryOnly() && !s.o.NoPruning {
+		if s.dict.loaded && !s.dict.any && s.chunk.DictionaryOnly() && !s.o.NoPruning && !s.o.Residue {
 			s.res.pruning.ByDictionary++
 			return nil
 		}
@@ -176,6 +185,9 @@ func (s *singleScan) page(p *pq.Page, dec *pq.Decoder) error {
 	if s.chunkHasNoIndex() {
 		s.res.pruning.Pages++
 	}
+	if s.o.Residue {
+		s.noteHeader(&p.Header.Statistics)
+	}
 	byDict := p.Header.UsesDictionary() && s.dict.loaded
 	if byDict && !s.dict.any && p.FirstRow >= 0 && !s.o.NoPruning {
 		dec.Skip(p)
@@ -198,7 +210,9 @@ func (s *singleScan) page(p *pq.Page, dec *pq.Decoder) error {
 	return nil
 }
 
-func (s *singleScan) chunkHasNoIndex() bool { return s.o.NoPruning || !s.chunk.HasPageIndex() }
+func (s *singleScan) chunkHasNoIndex() bool {
+	return s.o.NoPruning || s.o.Residue || !s.chunk.HasPageIndex()
+}
 
 // probeIndexes decodes the levels and maps the indexes through the probed
 // dictionary, without materialising either.
@@ -212,7 +226,10 @@ func (s *singleScan) probeIndexes(p *pq.Page, dec *pq.Decoder) error {
 	}
 	s.hits, err = s.dict.selectIndexes(s.hits[:0], body.Values, s.data.Defined)
 	if err == nil && s.out.keys != nil && len(s.hits) > 0 {
-		err = s.dict.entriesOf(body.Values, s.data.Defined, s.hits, func(entry int) { s.noteKey(dec.Dict, entry) })
+		err = s.dict.entriesOf(body.Values, s.data.Defined, s.hits, func(entry int) {
+			s.entries.Add(uint64(entry))
+			s.noteKey(dec.Dict, entry)
+		})
 	}
 	return dec.Explain(p, err)
 }

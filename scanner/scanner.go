@@ -47,6 +47,10 @@ type Options struct {
 	Elements *ColumnRef
 	// NoPruning reads every page of the key columns.
 	NoPruning bool
+	// Residue looks for keys that no row has everywhere in the key columns, at the
+	// cost of reading all of their pages, and not only where the scan comes by.
+	// It needs Keys, and is of single columns.
+	Residue bool
 	// Keys asks for the numbers of the keys that were found, by match.
 	Keys bool
 }
@@ -76,7 +80,10 @@ type Result struct {
 	Elements []ElementHits     // by match, when Options.Elements is set
 	// Keys are the numbers (keyset.Set.Number) of the keys that were found, by
 	// match, when Options.Keys is set; nil = none of that match's.
-	Keys   []*roaring64.Bitmap
+	Keys []*roaring64.Bitmap
+	// Stale says, by match, that a key is left where no row has it, in a
+	// dictionary, a bound or a bloom filter. Only with Options.Keys.
+	Stale  []bool
 	Method Method
 	// BytesRead is all that was read, KeyBytesRead the part of it that was
 	// column chunk bytes.
@@ -138,7 +145,7 @@ func ParquetAt(ctx context.Context, r io.ReaderAt, size int64, req Request) (*Re
 	}
 	res := &Result{
 		Rows: f.Rows(), Hits: roaring64.New(), PerMatch: make([]int64, len(req.Match)),
-		Elements: make([]ElementHits, len(req.Match)),
+		Elements: make([]ElementHits, len(req.Match)), Stale: make([]bool, len(req.Match)),
 	}
 	if req.Keys {
 		res.Keys = make([]*roaring64.Bitmap, len(req.Match))
@@ -234,6 +241,7 @@ type matchResult struct {
 	rows     []int64
 	elements []uint32          // beside rows, when asked for
 	keys     *roaring64.Bitmap // numbers of the keys, when asked for
+	stale    bool              // a key is left that no row has
 }
 
 func (r *Result) merge(g *groupResult) {
@@ -241,6 +249,7 @@ func (r *Result) merge(g *groupResult) {
 	r.KeyBytesRead += g.keyBytes
 	batch := make([]uint64, 0, 1024)
 	for _, m := range g.matches {
+		r.Stale[m.match] = r.Stale[m.match] || m.stale
 		last := int64(-1)
 		for _, row := range m.rows {
 			if row == last {

@@ -78,6 +78,7 @@ type Selection struct {
 	Time          *TimeRange
 	Refs          string // "block", "drop", "report"
 	Branches      bool   // the run erases every branch; one that it could not is a blocker, whatever Refs says
+	Residue       bool   // every file is planned, whatever its bounds: a key may be left in one without a row of it
 	MissingColumn string // "error" (default) or "list": a table without the match column is listed as excluded
 	// Compact asks for compaction beside, or where Match is empty instead of, erasing; nil = none.
 	Compact *Compaction

@@ -143,6 +143,7 @@ func (c *chunkJob) newPageJob(i int, w rowWork, edit bool) (*pageJob, error) {
 			j.wantBounds = edit
 		}
 	}
+	j.wantBounds = j.wantBounds || edit && c.eng.job.plan.wipe
 	if c.bloom != nil {
 		j.wantHashes = !p.Header.UsesDictionary()
 		j.wantUse = !j.wantHashes

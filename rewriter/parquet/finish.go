@@ -128,7 +128,7 @@ func (c *chunkJob) finishStatistics() error {
 			ch.values = 0
 		}
 	}
-	if hasOld && ch.values > 0 && (f.literals || derivedMin(c.order, old.min, f.gone.min) || derivedMax(c.order, old.max, f.gone.max)) {
+	if hasOld && ch.values > 0 && (f.literals || c.eng.job.plan.wipe || derivedMin(c.order, old.min, f.gone.min) || derivedMax(c.order, old.max, f.gone.max)) {
 		var err error
 		if ch.stay, ch.inexact, err = c.boundsOfPages(); err != nil {
 			return err

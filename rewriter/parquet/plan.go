@@ -23,6 +23,7 @@ type plan struct {
 	erase   *roaring64.Bitmap
 	leaves  []leafPlan // one a leaf column
 	lineage *lineage
+	wipe    bool // rewriter.Edit.Wipe
 }
 
 // leafPlan is what happens to one leaf column beside erasure.
@@ -47,7 +48,7 @@ type removal struct {
 }
 
 func resolve(s *pq.Schema, e rewriter.Edit) (*plan, error) {
-	p := &plan{erase: e.Erase, leaves: make([]leafPlan, len(s.Columns)), lineage: (*lineage)(e.Lineage)}
+	p := &plan{erase: e.Erase, leaves: make([]leafPlan, len(s.Columns)), wipe: e.Wipe, lineage: (*lineage)(e.Lineage)}
 	if p.erase == nil {
 		p.erase = roaring64.New()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -212,4 +213,56 @@ func shift(s *thriftpatch.Struct, by int64, ids ...int16) {
 			s.SetInt(id, thriftpatch.I64, v+by)
 		}
 	}
+}
+
+// Wipe clears what another tool left of rows that it took out, in whole files
+// and beside an erasure, and changes no row.
+func TestWipeClearsWhatOthersLeft(t *testing.T) {
+	data := secretFile(t)
+	erase := secretErasure()
+	flags := []*bool{&leaks.pageStats, &leaks.chunkStats, &leaks.columnIndex, &leaks.dictionary, &leaks.bloom}
+	for _, f := range flags {
+		*f = true
+	}
+	left, _ := mustRewrite(t, data, rewriter.Edit{Erase: erase}, rewriter.Options{Engine: rewriter.Surgical})
+	for _, f := range flags {
+		*f = false
+	}
+	if len(residue(t, left, erase)) == 0 {
+		t.Fatal("nothing was left: it proves nothing")
+	}
+	copied, _ := mustRewrite(t, left, rewriter.Edit{}, rewriter.Options{Engine: rewriter.Surgical})
+	if len(residue(t, copied, erase)) == 0 {
+		t.Error("a copy is clean without wiping: it proves nothing")
+	}
+	for name, more := range map[string]*roaring64.Bitmap{"alone": nil, "beside an erasure": bitmap(3)} {
+		out, res := mustRewrite(t, left, rewriter.Edit{Erase: more, Wipe: true}, rewriter.Options{Engine: rewriter.Surgical})
+		if found := residue(t, out, erase); len(found) > 0 {
+			t.Errorf("%s: left behind: %v", name, found)
+		}
+		want := rowsOf(t, left)
+		if more != nil {
+			want = slices.Delete(want, 3, 4)
+		}
+		if got := rowsOf(t, out); !slices.Equal(got, want) || res.RowsOut != int64(len(want)) {
+			t.Errorf("%s: %d rows, want %d, or others", name, len(got), len(want))
+		}
+	}
+}
+
+// rowsOf is every row as text.
+func rowsOf(t *testing.T, data []byte) (out []string) {
+	t.Helper()
+	rows, err := pgo.Read[secretRow](bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		opt := "null"
+		if r.Opt != nil {
+			opt = *r.Opt
+		}
+		out = append(out, fmt.Sprint(r.Key, r.Plain, r.Dict, r.Mixed, opt))
+	}
+	return out
 }

@@ -148,7 +148,7 @@ func (e *engine) prepareChunks(g *groupJob) error {
 		if err != nil {
 			return err
 		}
-		if len(g.erased) > 0 || len(touched) > 0 || gaps {
+		if c.foreign = e.job.plan.wipe; len(g.erased) > 0 || len(touched) > 0 || gaps || c.foreign {
 			g.chunks[leaf] = c
 		}
 	}

@@ -38,12 +38,13 @@ type planner struct {
 	deletes        *deleteIndex
 	index          KeyIndex
 	compact        *compactor
+	residue        bool // Selection.Residue
 	keyPartitioned bool
 	redefined      []int // columns that the action gives new values
 }
 
 func (t *Table) newPlanner(meta table.Metadata, sel warehouse.Selection) (*planner, error) {
-	p := &planner{t: t, meta: meta, schemaID: meta.CurrentSchema().ID, index: t.keyIndex, compact: newCompactor(meta, sel.Compact)}
+	p := &planner{t: t, meta: meta, schemaID: meta.CurrentSchema().ID, index: t.keyIndex, compact: newCompactor(meta, sel.Compact), residue: sel.Residue}
 	bound, err := t.bind(meta, sel)
 	if err != nil {
 		return nil, err
@@ -154,6 +155,10 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 	switch {
 	case len(p.matches) == 0:
 		f.reason = reasonCompact
+	case p.residue && f.file.Format == "parquet" && len(df.KeyMetadata()) == 0:
+		if p.timeRange != nil && p.timeRange.outside(statsOf(df)) {
+			f.reason = reasonTime
+		}
 	case pruned:
 		f.reason = reasonPartition
 	default:
