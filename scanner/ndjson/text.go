@@ -1,55 +1,65 @@
 package ndjson
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// special marks the bytes at which the inside of a string is not just passed.
-var special = func() (t [256]bool) {
-	for i := range 0x20 {
-		t[i] = true
-	}
-	t['"'], t['\\'] = true, true
-	return t
-}()
+// Eight bytes at a time: the top bit of each lane.
+const (
+	lanes = 0x0101010101010101
+	tops  = 0x8080808080808080
+)
 
-// skipString passes a string, from its opening quote to behind its closing one.
-func (w *walker) skipString() (escaped bool, err error) {
-	b := w.buf
-	i := w.pos + 1
-	for {
-		for i+4 <= len(b) && !special[b[i]] && !special[b[i+1]] && !special[b[i+2]] && !special[b[i+3]] {
-			i += 4
+// special has, at its lowest set bit, the first of eight bytes at which the
+// inside of a string is not just passed: a quote, a backslash, a control
+// character. Above it other bits may be set by borrows.
+func special(x uint64) uint64 {
+	quote := x ^ '"'*lanes
+	slash := x ^ '\\'*lanes
+	return ((quote-lanes)&^quote | (slash-lanes)&^slash | (x-0x20*lanes)&^x) & tops
+}
+
+// skipString passes a string, from its opening quote at i to behind its closing one.
+func skipString(b []byte, i int) (end int, escaped bool, err error) {
+	for i++; ; {
+		for i+8 <= len(b) {
+			m := special(binary.LittleEndian.Uint64(b[i:]))
+			if m != 0 {
+				i += bits.TrailingZeros64(m) >> 3
+				break
+			}
+			i += 8
 		}
-		for i < len(b) && !special[b[i]] {
+		for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= 0x20 {
 			i++
 		}
 		if i >= len(b) {
-			return false, errSyntax
+			return i, false, errSyntax
 		}
 		switch b[i] {
 		case '"':
-			w.pos = i + 1
-			return escaped, nil
+			return i + 1, escaped, nil
 		case '\\':
 			escaped = true
 			if i+1 >= len(b) {
-				return false, errSyntax
+				return i, false, errSyntax
 			}
 			switch b[i+1] {
 			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 				i += 2
 			case 'u':
 				if _, ok := hex4(b[i+2:]); !ok {
-					return false, errSyntax
+					return i, false, errSyntax
 				}
 				i += 6
 			default:
-				return false, errSyntax
+				return i, false, errSyntax
 			}
 		default:
-			return false, errSyntax // a control character
+			return i, false, errSyntax // a control character
 		}
 	}
 }

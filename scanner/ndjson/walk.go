@@ -188,16 +188,7 @@ func (w *walker) record(line []byte) error {
 	return nil
 }
 
-func (w *walker) space() {
-	for w.pos < len(w.buf) {
-		switch w.buf[w.pos] {
-		case ' ', '\t', '\r', '\n':
-			w.pos++
-		default:
-			return
-		}
-	}
-}
+func (w *walker) space() { w.pos = space(w.buf, w.pos) }
 
 // next is the next byte that is no space, 0 at the end.
 func (w *walker) next() byte {
@@ -208,7 +199,7 @@ func (w *walker) next() byte {
 	return w.buf[w.pos]
 }
 
-// value visits one value. n is nil where no column lies.
+// value visits one value; where no column lies, n is nil and it is only checked.
 func (w *walker) value(n *node, depth int) error {
 	if depth > maxDepth {
 		return errDeep
@@ -216,6 +207,10 @@ func (w *walker) value(n *node, depth int) error {
 	c := w.next()
 	from := w.pos
 	var err error
+	if n == nil {
+		w.pos, err = skipValue(w.buf, w.pos, depth)
+		return err
+	}
 	switch {
 	case c == '{':
 		err = w.object(n, depth)
@@ -226,9 +221,9 @@ func (w *walker) value(n *node, depth int) error {
 	case c == '-' || c >= '0' && c <= '9':
 		err = w.numeral(n)
 	default:
-		err = w.word(n, c)
+		w.pos, err = skipWord(w.buf, w.pos)
 	}
-	if n != nil && err == nil {
+	if err == nil {
 		w.passed(n, from, c)
 	}
 	return err
@@ -260,12 +255,13 @@ func (w *walker) object(n *node, depth int) error {
 			return errSyntax
 		}
 		from := w.pos + 1
-		escaped, err := w.skipString()
+		end, escaped, err := skipString(w.buf, w.pos)
 		if err != nil {
 			return err
 		}
+		w.pos = end
 		var kid *node
-		if n != nil && len(n.kids) > 0 {
+		if len(n.kids) > 0 {
 			name := w.buf[from : w.pos-1]
 			if escaped {
 				name = w.unescape(name)
@@ -318,11 +314,7 @@ func (n *node) index(name []byte) int {
 
 func (w *walker) array(n *node, depth int) error {
 	w.pos++
-	var elem *node
-	list := false
-	if n != nil {
-		elem, list = n.elem, n.list
-	}
+	elem, list := n.elem, n.list
 	if w.next() == ']' {
 		w.pos++
 		return nil
@@ -357,8 +349,9 @@ func (w *walker) array(n *node, depth int) error {
 
 func (w *walker) stringValue(n *node) error {
 	from := w.pos + 1
-	escaped, err := w.skipString()
-	if err != nil || n == nil || len(n.slots) == 0 {
+	end, escaped, err := skipString(w.buf, w.pos)
+	w.pos = end
+	if err != nil || len(n.slots) == 0 {
 		return err
 	}
 	s := w.buf[from : w.pos-1]
@@ -372,70 +365,16 @@ func (w *walker) stringValue(n *node) error {
 	return nil
 }
 
-// numeral checks a number by the grammar of RFC 8259, section 6.
 func (w *walker) numeral(n *node) error {
-	from, b := w.pos, w.buf
-	i := w.pos
-	if b[i] == '-' {
-		i++
-	}
-	start := i
-	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
-		i++
-	}
-	if i == start || i-start > 1 && b[start] == '0' {
-		return errSyntax
-	}
-	if i < len(b) && b[i] == '.' {
-		i++
-		start = i
-		for i < len(b) && b[i] >= '0' && b[i] <= '9' {
-			i++
-		}
-		if i == start {
-			return errSyntax
-		}
-	}
-	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
-		i++
-		if i < len(b) && (b[i] == '+' || b[i] == '-') {
-			i++
-		}
-		start = i
-		for i < len(b) && b[i] >= '0' && b[i] <= '9' {
-			i++
-		}
-		if i == start {
-			return errSyntax
-		}
-	}
-	w.pos = i
-	if n == nil {
-		return nil
+	from := w.pos
+	end, err := skipNumber(w.buf, from)
+	w.pos = end
+	if err != nil {
+		return err
 	}
 	for _, slot := range n.slots {
-		out, ok, comparable := w.tuples.Part(slot).Number(w.tuples.Arena(), b[from:i])
+		out, ok, comparable := w.tuples.Part(slot).Number(w.tuples.Arena(), w.buf[from:end])
 		w.tuples.Add(slot, out, ok, comparable, w.place)
 	}
-	return nil
-}
-
-// word checks true, false and null. Null is no value.
-func (w *walker) word(n *node, c byte) error {
-	var want string
-	switch c {
-	case 't':
-		want = "true"
-	case 'f':
-		want = "false"
-	case 'n':
-		want = "null"
-	default:
-		return errSyntax
-	}
-	if len(w.buf)-w.pos < len(want) || string(w.buf[w.pos:w.pos+len(want)]) != want {
-		return errSyntax
-	}
-	w.pos += len(want)
 	return nil
 }
