@@ -177,25 +177,23 @@ func leftOn(t *testing.T, job string) (map[string][]string, int) {
 // deleteByKey writes an equality delete, which Spark cannot.
 func deleteByKey(t *testing.T, l *lake, name string, id int64) {
 	t.Helper()
+	deleteEqual(t, l, name, "id", fmt.Sprintf(`[{"id":%d}]`, id))
+}
+
+// deleteEqual writes equality deletes by a column: rows of JSON.
+func deleteEqual(t *testing.T, l *lake, name, column, rows string) {
+	t.Helper()
 	ctx := context.Background()
-	cat, err := iceberg.OpenCatalog(ctx, "lake", l.job)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cat.Close()
-	tbl, err := cat.LoadTable(ctx, table.Identifier{"air", name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, _ := tbl.Schema().FindFieldByName("id")
+	tbl := l.load(t, name)
+	f, _ := tbl.Schema().FindFieldByName(column)
 	schema, err := table.SchemaToArrowSchema(icebergo.NewSchema(0, f), nil, true, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
-	defer b.Release()
-	b.Field(0).(*array.Int64Builder).Append(id)
-	rec := b.NewRecordBatch()
+	rec, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(rows))
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer rec.Release()
 	tx := tbl.NewTransaction()
 	var recs iter.Seq2[arrow.RecordBatch, error] = func(yield func(arrow.RecordBatch, error) bool) { yield(rec, nil) }
@@ -206,6 +204,21 @@ func deleteByKey(t *testing.T, l *lake, name string, id int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// load loads a table of the lake.
+func (l *lake) load(t *testing.T, name string) *table.Table {
+	t.Helper()
+	cat, err := iceberg.OpenCatalog(context.Background(), "lake", l.job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cat.Close() })
+	tbl, err := cat.LoadTable(context.Background(), table.Identifier{"air", name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tbl
 }
 
 // searchBytes looks for the erased in every byte under a folder, as stored and

