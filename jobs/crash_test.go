@@ -63,8 +63,12 @@ func actRun(ctx context.Context, j *jobs.Job) (string, error) {
 	return sum.Outcome, nil
 }
 
+// actCompact compacts; files that could not be read are left to the next compaction.
 func actCompact(ctx context.Context, j *jobs.Job) (string, error) {
 	sum, err := j.Compact(ctx, jobs.RunOptions{})
+	if err == nil && sum.Outcome == string(manifests.Partial) {
+		sum, err = j.Compact(ctx, jobs.RunOptions{})
+	}
 	if err != nil {
 		return "", err
 	}
