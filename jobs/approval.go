@@ -173,10 +173,11 @@ func (r *Run) findApprovals(ctx context.Context) ([]approvalRecord, error) {
 }
 
 // approve lets a run go on to its first write only with the approvals that the
-// job asks for. They are journaled: a resumed run stands on the same ones.
+// job asks for. A compaction needs them too: it erases no row, but what was
+// hidden, and the history of the table, is gone for good after its grace. They are journaled: a resumed run stands on the same ones.
 func (r *Run) approve(ctx context.Context) error {
 	c := r.job.cfg.Approval
-	if c == nil || r.opts.DryRun || r.opts.Compact || r.progress.approved != nil {
+	if c == nil || r.opts.DryRun || r.progress.approved != nil {
 		return nil
 	}
 	found, err := r.findApprovals(ctx)

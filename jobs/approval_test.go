@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/expunge/expunge/configs"
+	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/jobs"
 	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/warehouse"
@@ -157,5 +159,47 @@ func TestAnApprovalThatRaisesNothingLeavesTheLimits(t *testing.T) {
 	}
 	if _, err := j.RunPlan(t.Context(), p.RunID, "", nil); !errors.Is(err, warehouse.ErrLimit) {
 		t.Errorf("past the limit: %v", err)
+	}
+}
+
+// TestACompactionTypedByHandNeedsApprovalToo: it waits, like any other run,
+// until its plan is approved, and then does what was planned.
+func TestACompactionTypedByHandNeedsApprovalToo(t *testing.T) {
+	lake, cfg := smallLake(t, "0s")
+	alice, file := approver(t)
+	cfg.Approval = &configs.Approval{Keys: configs.Strings{file}, Count: 1, Valid: configs.Duration(time.Hour)}
+	cfg.Targets = slices.DeleteFunc(cfg.Targets, func(t configs.Target) bool { return t.Table != ordersName })
+	before, was := allContents(t, lake), layoutOf(t, lake, ordersName)
+	j := open(t, cfg, jobs.Env{})
+	if _, err := j.Compact(t.Context(), jobs.RunOptions{}); !errors.Is(err, jobs.ErrApproval) {
+		t.Fatalf("without an approval: %v", err)
+	}
+	if is := layoutOf(t, lake, ordersName); is != was {
+		t.Fatalf("the table was %+v and is %+v", was, is)
+	}
+	if dry, err := j.Compact(t.Context(), jobs.RunOptions{DryRun: true}); err != nil || dry.Targets[0].Scan.Rewritten == 0 {
+		t.Errorf("a dry run needs none: %+v, %v", dry, err)
+	}
+	runs, err := jobs.Runs(t.Context(), j.State(), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := slices.IndexFunc(runs, func(s state.Status) bool { return s.State == jobs.StatePlanned })
+	if waiting < 0 {
+		t.Fatalf("no run waits for its approval: %+v", runs)
+	}
+	id := runs[waiting].Run
+	if _, err := j.Approve(t.Context(), id, alice, jobs.ApproveOptions{Name: "Alice"}); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := j.RunPlan(t.Context(), id, "", nil)
+	if err != nil || sum.Targets[0].Committed == nil || sum.Targets[0].Committed.RowsErased > 0 {
+		t.Fatalf("%+v, %v", sum, err)
+	}
+	if is := layoutOf(t, lake, ordersName); is.deletes > 0 || is.small > 0 {
+		t.Errorf("the table is %+v", is)
+	}
+	if !maps.Equal(before, allContents(t, lake)) {
+		t.Error("rows changed")
 	}
 }

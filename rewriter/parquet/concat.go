@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/storage"
@@ -207,13 +208,31 @@ func (x *concat) pieces() [][]member {
 func (x *concat) mergeable(g *groupJob) bool {
 	var stored int64
 	for i := range g.src.Meta.Columns {
-		m := &g.src.Meta.Columns[i].MetaData
-		stored += m.TotalCompressedSize
-		if m.BloomFilterOffset > 0 || len(m.KeyValueMetadata) > 0 || len(m.GeospatialStatistics.GeoSpatialTypes) > 0 {
+		stored += g.src.Meta.Columns[i].MetaData.TotalCompressedSize
+		if loses(g.columns, i) {
 			return false
 		}
 	}
 	return stored < x.merge && len(g.src.Meta.SortingColumns) == 0
+}
+
+// loses says whether the metadata of a chunk tells more than those of a merged
+// one do: of a bloom filter, geospatial statistics, key-value pairs, or
+// something that is not known here.
+func loses(columns *thriftpatch.List, i int) bool {
+	entry, err := columns.Struct(i)
+	if err != nil {
+		return true
+	}
+	meta, err := entry.Struct(chunkMeta)
+	if err != nil || meta == nil {
+		return true
+	}
+	return slices.ContainsFunc(meta.Fields(), func(f thriftpatch.Field) bool {
+		// ColumnMetaData in parquet.thrift: type to total_compressed_size,
+		// data_page_offset to encoding_stats, size_statistics.
+		return f.ID < 1 || f.ID > 7 && f.ID < 9 || f.ID > 13 && f.ID != 16
+	})
 }
 
 func sameCodecs(a, b *groupJob) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
 	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/thriftpatch"
 	"github.com/expunge/expunge/rewriter"
 )
 
@@ -211,4 +212,58 @@ func TestConcatRefusesFilesOfDifferentKinds(t *testing.T) {
 	if _, _, err := joined(mergeBelow, [][]byte{all[0].data, all[0].data}, edits); !errors.Is(err, rewriter.ErrUnsupported) {
 		t.Errorf("lineage of one file only: %v", err)
 	}
+}
+
+// What only a copy keeps keeps a row group from being merged: a bounding box
+// without types, too, and fields that no library knows.
+func TestRowGroupsWithMoreToTellAreNotMerged(t *testing.T) {
+	s := goCorpus(t)[0]
+	box := &thriftpatch.Struct{}
+	for id := int16(1); id <= 4; id++ {
+		box.SetDouble(id, 0) // all instances lie on one point
+	}
+	geo := &thriftpatch.Struct{}
+	geo.SetStruct(1, box)
+	for name, set := range map[string]func(m *thriftpatch.Struct){
+		"nothing":       func(*thriftpatch.Struct) {},
+		"bounding box":  func(m *thriftpatch.Struct) { m.SetStruct(metaGeoStatistics, geo) },
+		"unknown field": func(m *thriftpatch.Struct) { m.SetBytes(778, []byte("field of the future")) },
+	} {
+		data := patchChunks(t, s.data, set)
+		files := [][]byte{data, data}
+		out, res, err := joined(mergeBelow, files, make([]rewriter.Edit, 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if merged := res.RowGroupsMerged > 0; merged != (name == "nothing") {
+			t.Errorf("%s: %d row groups merged", name, res.RowGroupsMerged)
+		}
+		sameRows(t, name, levelRows(t, out), append(levelRows(t, data), levelRows(t, data)...))
+	}
+}
+
+// patchChunks changes the metadata of every column chunk of a file.
+func patchChunks(t *testing.T, data []byte, change func(m *thriftpatch.Struct)) []byte {
+	t.Helper()
+	footer := openFooter(t, data)
+	groups, _ := footer.List(fileRowGroups)
+	for i := range groups.Values {
+		g, _ := groups.Struct(i)
+		columns, _ := g.List(groupColumns)
+		for k := range columns.Values {
+			c, _ := columns.Struct(k)
+			m, _ := c.Struct(chunkMeta)
+			change(m)
+			c.SetStruct(chunkMeta, m)
+			columns.Values[k] = c.Append(nil)
+		}
+		g.SetList(groupColumns, columns)
+		groups.Values[i] = g.Append(nil)
+	}
+	footer.SetList(fileRowGroups, groups)
+	f, err := pq.Open(context.Background(), bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return appendFooter(bytes.Clone(data[:f.FooterOffset]), footer)
 }
