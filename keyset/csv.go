@@ -94,7 +94,7 @@ func (p *pass) csvHeader(d *csvDialect, data []byte) (int, error) {
 			}
 		}
 		if at < 0 {
-			return 0, &columnError{uri: p.src.uri, column: want}
+			return 0, &columnError{source: p.src.label, column: want}
 		}
 		d.slots[at] = append(d.slots[at], i)
 	}
@@ -119,9 +119,9 @@ func (p *pass) looksLikeKey(part int, name string) bool {
 }
 
 // columnError is ErrColumn of a source.
-type columnError struct{ uri, column string }
+type columnError struct{ source, column string }
 
-func (e *columnError) Error() string { return e.uri + ": " + ErrColumn.Error() + ": " + e.column }
+func (e *columnError) Error() string { return e.source + ": " + ErrColumn.Error() + ": " + e.column }
 func (e *columnError) Unwrap() error { return ErrColumn }
 
 // csvRecords parses a chunk of records.

@@ -22,7 +22,7 @@ var (
 // LineError says where a source is malformed. It wraps ErrMalformed and never
 // carries the value.
 type LineError struct {
-	URI    string
+	Source string // "source 2 (s3://keys/[digest].csv)": its place in the list, never its path
 	Line   int64  // from 1; for Parquet the row; 0 = the file as a whole
 	Column string // "" = the whole line
 	Reason string
@@ -30,7 +30,7 @@ type LineError struct {
 
 // Error names file, line and column.
 func (e *LineError) Error() string {
-	s := e.URI
+	s := e.Source
 	if e.Line > 0 {
 		s = fmt.Sprintf("%s:%d", s, e.Line)
 	}

@@ -11,7 +11,7 @@ import (
 // NULL key.
 func (p *pass) readLines(ctx context.Context, in io.Reader) error {
 	if len(p.columns) != 1 {
-		return fmt.Errorf("%s: %w: plain lines hold one column, %d are asked for", p.src.uri, ErrType, len(p.columns))
+		return fmt.Errorf("%s: %w: plain lines hold one column, %d are asked for", p.src.label, ErrType, len(p.columns))
 	}
 	mark := func(data []byte) (int, error) {
 		if bytes.HasPrefix(data, byteOrderMark) {

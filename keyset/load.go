@@ -259,7 +259,7 @@ func (l *loader) finish(s *Set) {
 
 // errAt is what a reader says of a record before the file is known.
 func (p *pass) errAt(line int64, column int, reason error) error {
-	e := &LineError{URI: p.src.uri, Line: line, Reason: reason.Error()}
+	e := &LineError{Source: p.src.label, Line: line, Reason: reason.Error()}
 	if column >= 0 && column < len(p.columns) {
 		e.Column = p.columns[column]
 	}

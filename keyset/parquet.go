@@ -80,15 +80,15 @@ type keyColumn struct {
 func (p *pass) bindParquet(f *pq.File, i int, name string) (*keyColumn, error) {
 	k := &keyColumn{col: parquetColumn(f.Schema, name)}
 	if k.col == nil {
-		return nil, &columnError{uri: p.src.uri, column: name}
+		return nil, &columnError{source: p.src.label, column: name}
 	}
 	column := columnOf(k.col)
 	mismatch := func() error {
-		return fmt.Errorf("%s: %w: column %s is %s", p.src.uri, ErrType, name, column)
+		return fmt.Errorf("%s: %w: column %s is %s", p.src.label, ErrType, name, column)
 	}
 	switch {
 	case k.col.MaxRep > 0:
-		return nil, fmt.Errorf("%s: %w: column %s is repeated", p.src.uri, ErrType, name)
+		return nil, fmt.Errorf("%s: %w: column %s is repeated", p.src.label, ErrType, name)
 	case i >= len(p.spec.Schema) && i == p.dateColumn:
 		if k.unit = unitOf(k.col); k.unit == 0 && !column.textual() {
 			return nil, mismatch()
@@ -106,7 +106,7 @@ func (p *pass) bindParquet(f *pq.File, i int, name string) (*keyColumn, error) {
 		// Numbers and dates may come as text here, unlike in a table's column: the
 		// text only names the key.
 		if part.Type.Kind == KindBinary || !column.textual() {
-			return nil, fmt.Errorf("%s: %w", p.src.uri, err)
+			return nil, fmt.Errorf("%s: %w", p.src.label, err)
 		}
 		k.bind = binding{}
 	}

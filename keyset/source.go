@@ -16,6 +16,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/expunge/expunge/internal/redact"
 )
 
 // Formats of sources.
@@ -41,6 +43,7 @@ var compressions = map[string]string{".gz": "gzip", ".gzip": "gzip", ".zst": "zs
 // source is one file to read.
 type source struct {
 	uri         string
+	label       string // in errors: a path can hold a key
 	format      string
 	compression string // by suffix; "" = by its first bytes
 	hold        bool
@@ -55,13 +58,14 @@ func (l *loader) resolve(ctx context.Context, uris []string, hold bool) ([]sourc
 	}
 	var out []source
 	seen := map[string]bool{}
-	for _, uri := range uris {
+	for i, uri := range uris {
+		label := fmt.Sprintf("%s %d (%s)", what, i+1, redact.Path(uri))
 		prefix := strings.HasSuffix(uri, "/")
 		files := []string{uri}
 		if pattern := prefix || strings.ContainsAny(uri, "*?["); pattern {
 			var err error
 			if files, err = l.open.Glob(ctx, uri); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("list %s %s: %w", what, uri, err)
+				return nil, fmt.Errorf("list %s: %w", label, err)
 			}
 			slices.Sort(files)
 			if prefix {
@@ -72,15 +76,18 @@ func (l *loader) resolve(ctx context.Context, uris []string, hold bool) ([]sourc
 				continue
 			}
 			if len(files) == 0 {
-				return nil, fmt.Errorf("%w: %s %s matches no file", ErrMissing, what, uri)
+				return nil, fmt.Errorf("%w: %s matches no file", ErrMissing, label)
 			}
 		}
-		for _, f := range files {
+		for n, f := range files {
 			if seen[f] {
 				continue
 			}
 			seen[f] = true
-			src, err := l.sourceOf(f, hold)
+			if f != uri {
+				label = fmt.Sprintf("%s %d, file %d (%s)", what, i+1, n+1, redact.Path(f))
+			}
+			src, err := l.sourceOf(f, label, hold)
 			if err != nil {
 				return nil, err
 			}
@@ -110,8 +117,8 @@ func (l *loader) withoutMarkers(prefix string, files []string) []string {
 
 // sourceOf tells format and compression. A declared format binds the sources;
 // a hold's own suffix goes first, since holds come from elsewhere.
-func (l *loader) sourceOf(uri string, hold bool) (source, error) {
-	src := source{uri: uri, hold: hold}
+func (l *loader) sourceOf(uri, label string, hold bool) (source, error) {
+	src := source{uri: uri, label: label, hold: hold}
 	name := strings.ToLower(uri[strings.LastIndexByte(uri, '/')+1:])
 	ext := func() string {
 		if i := strings.LastIndexByte(name, '.'); i > 0 {
@@ -128,7 +135,7 @@ func (l *loader) sourceOf(uri string, hold bool) (source, error) {
 		src.format = l.spec.Format
 	}
 	if src.format == "" {
-		return src, &LineError{URI: uri, Reason: "the suffix tells no format: declare one"}
+		return src, &LineError{Source: label, Reason: "the suffix tells no format: declare one"}
 	}
 	return src, nil
 }
@@ -149,14 +156,10 @@ const maxZstdWindow = 512 << 20
 func (l *loader) openStream(ctx context.Context, src source) (*stream, error) {
 	raw, err := l.open.Open(ctx, src.uri)
 	if err != nil {
-		what := "source"
-		if src.hold {
-			what = "hold"
-		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: %s %s: %w", ErrMissing, what, src.uri, err)
+			return nil, fmt.Errorf("%w: %s: %w", ErrMissing, src.label, err)
 		}
-		return nil, fmt.Errorf("open %s %s: %w", what, src.uri, err)
+		return nil, fmt.Errorf("open %s: %w", src.label, err)
 	}
 	s := &stream{src: src, raw: raw, hash: sha256.New(), after: func() {}}
 	if err := s.decompress(); err != nil {
@@ -238,11 +241,11 @@ func (s *stream) close() {
 func (s *stream) explain(err error) error {
 	switch {
 	case s.fail != nil:
-		return fmt.Errorf("read %s: %w", s.src.uri, s.fail)
+		return fmt.Errorf("read %s: %w", s.src.label, s.fail)
 	case isFinal(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, errSpool):
-		return fmt.Errorf("read %s: %w", s.src.uri, err)
+		return fmt.Errorf("read %s: %w", s.src.label, err)
 	}
-	return &LineError{URI: s.src.uri, Reason: "compressed data is damaged or cut off"}
+	return &LineError{Source: s.src.label, Reason: "compressed data is damaged or cut off"}
 }

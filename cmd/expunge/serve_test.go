@@ -29,9 +29,26 @@ func (r reporter) Report(e cli.Event) {
 	}
 }
 
-// noKeyOnAnyPage serves a demo's state bucket, follows every link, downloads
-// and metrics included, and looks for the keys and their plain hashes.
+// noKeyOnAnyPage looks for a demo's keys and their plain hashes on every page.
 func noKeyOnAnyPage(t *testing.T, dir string) {
+	t.Helper()
+	needles := keyForms(t, dir)
+	n := everyPage(t, dir, func(target string, raw []byte) {
+		page := strings.ToLower(string(raw))
+		for _, n := range needles {
+			if strings.Contains(page, n) {
+				t.Errorf("%s holds a key or a plain hash of one", target)
+			}
+		}
+	})
+	if n < 60 {
+		t.Errorf("only %d pages were looked at", n)
+	}
+}
+
+// everyPage serves a job's state bucket and follows every link, downloads and
+// metrics included. It returns how many pages there were.
+func everyPage(t *testing.T, dir string, look func(target string, raw []byte)) int {
 	t.Helper()
 	job, err := configs.Load(filepath.Join(dir, "job.yaml"))
 	if err != nil {
@@ -56,7 +73,6 @@ func noKeyOnAnyPage(t *testing.T, dir string) {
 	case err := <-done:
 		t.Fatal(err)
 	}
-	needles := keyForms(t, dir)
 	seen, queue := map[string]bool{}, []string{"/", "/requests", "/metrics"}
 	for len(queue) > 0 && len(seen) < 400 {
 		target := queue[0]
@@ -74,19 +90,12 @@ func noKeyOnAnyPage(t *testing.T, dir string) {
 		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s: status %d, %v", target, resp.StatusCode, err)
 		}
-		page := strings.ToLower(string(raw))
-		for _, n := range needles {
-			if strings.Contains(page, n) {
-				t.Errorf("%s holds a key or a plain hash of one", target)
-			}
-		}
+		look(target, raw)
 		for _, m := range regexp.MustCompile(`(?:href|src|action)="(/[^"#]*)`).FindAllStringSubmatch(string(raw), -1) {
 			queue = append(queue, strings.ReplaceAll(m[1], "&amp;", "&"))
 		}
 	}
-	if len(seen) < 60 {
-		t.Errorf("only %d pages were looked at", len(seen))
-	}
+	return len(seen)
 }
 
 // keyForms are the e-mail addresses of a demo's key file, and the plain hashes
