@@ -96,6 +96,10 @@ bench-parquet: build ## Parquet beside cp and DuckDB: docs/benchmarks.md (12 GB 
 bench-objects: ## Objects beside Python and DuckDB; bytes over the wire (needs interop/setup.sh)
 	$(GO) run ./bench/objects $(BENCHFLAGS)
 
+.PHONY: bench-verify
+bench-verify: ## The verifier's re-scan beside the scanner: docs/benchmarks.md (half a minute)
+	$(GO) run ./bench/verify $(BENCHFLAGS)
+
 .PHONY: ci
 ci: ## What CI runs
 	.ci/run

@@ -44,6 +44,22 @@ func CheckFile(ctx context.Context, r io.ReaderAt, size int64, name string, matc
 	return checkFile(ctx, f, size, name, matches, o)
 }
 
+// Rows finds the rows of a Parquet file that carry a key, by their positions:
+// the verifier's re-scan of the key columns, which trusts no statistics. A file
+// that cannot be read is an error.
+func Rows(ctx context.Context, r io.ReaderAt, size int64, matches []warehouse.BoundMatch) (*roaring64.Bitmap, error) {
+	f, err := newParquet(r, size)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	bound, err := bindFile(f, matches)
+	if err != nil {
+		return nil, err
+	}
+	return scanKeys(ctx, f, bound)
+}
+
 // fileCheck collects what is seen of one file.
 type fileCheck struct {
 	ctx    context.Context

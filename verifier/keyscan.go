@@ -158,6 +158,7 @@ func (b *boundKeys) cleanDictionary(ctx context.Context, f *parquetFile, rg int)
 		return false, err
 	}
 	defer s.close()
+	s.skim = true
 	for s.only(rg); ; s.skip() {
 		p, err := s.page()
 		if err != nil || p == nil {

@@ -57,6 +57,7 @@ type pageStream struct {
 	in   *bufio.Reader
 	meta *metadata.ColumnChunkMetaData
 	seen int64    // level entries of the chunk's pages so far
+	skim bool     // data pages are read for their headers only
 	dict *rawPage // of the chunk; nil = none
 	next *rawPage // looked at and not yet taken
 	left int64    // level entries of the page in decoding that were not returned yet
@@ -160,9 +161,15 @@ func (s *pageStream) readPage() error {
 		return errCorrupt
 	}
 	p.head = p.raw
-	p.body = make([]byte, p.pageSize)
-	if _, err := io.ReadFull(s.in, p.body); err != nil {
-		return errCorrupt
+	if kind := p.field(0, 1); s.skim && kind != pageDictionary {
+		if _, err := s.in.Discard(int(p.pageSize)); err != nil {
+			return errCorrupt
+		}
+	} else {
+		p.body = make([]byte, p.pageSize)
+		if _, err := io.ReadFull(s.in, p.body); err != nil {
+			return errCorrupt
+		}
 	}
 	switch p.field(0, 1) {
 	case pageDictionary:
