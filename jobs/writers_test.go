@@ -249,11 +249,7 @@ func (tr *traffic) disturb(t *testing.T, cfg *configs.Job, every int) {
 		t.Errorf("%d conflicts, %d rows erased: the run met nobody", done.Conflicts, done.RowsErased)
 	}
 	t.Logf("every %d operations: %s (%v) after %d attempts, %d conflicts", every, sum.Outcome, sum.Reasons, done.Attempts, done.Conflicts)
-	for _, s := range sum.Verification.Surfaces {
-		if s.Result != manifests.Pass && s.Result != manifests.NotPresent {
-			t.Logf("%s: %s, %d found %s", s.Surface, s.Result, s.Findings, s.Note)
-		}
-	}
+	logSurfaces(t, sum)
 	if cfg.Grace > 0 {
 		due, err := j.PurgeDue(later(t, afterGrace), false)
 		if err != nil || len(due) != 1 {
@@ -292,5 +288,15 @@ func (tr *traffic) settle(t *testing.T, cfg *configs.Job) {
 	}
 	if left := leaking(verifyAll(t, j)); len(left) > 0 {
 		t.Errorf("residue on %v", left)
+	}
+}
+
+// logSurfaces says what stands behind an outcome.
+func logSurfaces(t *testing.T, sum *jobs.Summary) {
+	t.Helper()
+	for _, s := range sum.Verification.Surfaces {
+		if s.Result != manifests.Pass && s.Result != manifests.NotPresent {
+			t.Logf("%s: %s: %s, %d of %d ppm, %d found %s", s.Target, s.Surface, s.Result, s.Objects, s.CoveragePPM, s.Findings, s.Note)
+		}
 	}
 }
