@@ -35,13 +35,13 @@ func (c *change) id() string {
 // scan finds the matching rows, and with them the elements to remove.
 func (f fileWork) scan(ctx context.Context) (*ScanResult, error) {
 	if f.t.action.Kind != warehouse.RemoveElement {
-		return f.format.Scan(ctx, f.src, f.t.bound)
+		return f.format.Scan(ctx, f.src, f.task.File.Bind(f.t.bound))
 	}
 	a, err := f.actions()
 	if err != nil {
 		return nil, err
 	}
-	return a.ScanElements(ctx, f.src, f.t.bound, f.t.action.Element)
+	return a.ScanElements(ctx, f.src, f.task.File.Bind(f.t.bound), f.t.action.Element)
 }
 
 func (f fileWork) actions() (actionFormat, error) {

@@ -150,9 +150,10 @@ func (r *Run) commit(ctx context.Context, t *boundTarget) (*warehouse.Committed,
 	}
 	pt := r.progress.planned.Targets[t.slot]
 	req := warehouse.CommitRequest{
-		RunID: r.ID(),
-		Group: t.group,
-		Plan:  pt.Plan,
+		RunID:     r.ID(),
+		Group:     t.group,
+		Plan:      pt.Plan,
+		Selection: t.sel,
 		Planned: func(ctx context.Context) iter.Seq2[string, error] {
 			return state.ReadRecords[string](ctx, r.st, pt.LiveFile)
 		},

@@ -101,11 +101,11 @@ func (parquetFormat) Pending(ctx context.Context, src storage.Object, r []rewrit
 func scanMatches(m []warehouse.BoundMatch) []scanner.Match {
 	out := make([]scanner.Match, len(m))
 	for i, b := range m {
-		cols := make([]scanner.ColumnRef, len(b.Columns))
+		cols, consts := make([]scanner.ColumnRef, len(b.Columns)), make([][]byte, len(b.Columns))
 		for k, c := range b.Columns {
-			cols[k] = refOf(c)
+			cols[k], consts[k] = refOf(c), c.Const
 		}
-		out[i] = scanner.Match{Keys: b.Keys, Columns: cols}
+		out[i] = scanner.Match{Keys: b.Keys, Columns: cols, Consts: consts}
 	}
 	return out
 }

@@ -142,7 +142,7 @@ func (r *Run) erasedRows(ctx context.Context, t *boundTarget, res warehouse.Resu
 		return nil, fmt.Errorf("open replaced file: %w", err)
 	}
 	defer src.Close()
-	scan, err := format.Scan(ctx, src, t.bound)
+	scan, err := format.Scan(ctx, src, res.Task.File.Bind(t.bound))
 	if err != nil {
 		return nil, fmt.Errorf("scan replaced file: %w", err)
 	}

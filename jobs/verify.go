@@ -268,7 +268,7 @@ func (r *Run) verifySurvivors(ctx context.Context, t *boundTarget, c commitRecor
 }
 
 func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boundTarget, res warehouse.Result) error {
-	rw := verifier.Rewrite{Old: res.Task.File, Action: t.action, Matches: t.bound, Lineage: res.Task.File.FirstRowID != nil}
+	rw := verifier.Rewrite{Old: res.Task.File, Action: t.action, Matches: res.Task.File.Bind(t.bound), Lineage: res.Task.File.FirstRowID != nil}
 	if res.Output != nil {
 		rw.New, rw.NewSize = res.Output.Path, res.Output.Size
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/format"
 
@@ -26,6 +27,7 @@ type boundMatch struct {
 	physic  []keyset.Column
 	deepest int      // the part with the highest repetition level
 	element *pq.Node // repeated node whose elements are counted, or nil
+	numbers []int    // of set's keys in the request's, where these have parts that the file does not store
 }
 
 // bind resolves the matches' columns. A match with a column that the file does
@@ -34,7 +36,7 @@ func bind(f *pq.File, req Request) ([]*boundMatch, error) {
 	var out []*boundMatch
 	for i, m := range req.Match {
 		b, err := bindOne(f, m)
-		if err == nil && b != nil && req.Elements != nil {
+		if err == nil && b != nil && req.Elements != nil && len(b.cols) > 0 {
 			err = b.bindElement(f, *req.Elements)
 		}
 		if err != nil {
@@ -74,7 +76,7 @@ func bindOne(f *pq.File, m Match) (*boundMatch, error) {
 		b.physic = append(b.physic, kc)
 	}
 	if absent {
-		return nil, nil
+		return bindGiven(f, m)
 	}
 	if err := b.checkStructure(); err != nil {
 		return nil, err
@@ -84,6 +86,49 @@ func bindOne(f *pq.File, m Match) (*boundMatch, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// bindGiven binds a match of which the file lacks columns. Nothing can match
+// unless each of them has a value by the table's metadata; then the others are
+// looked at for what is left of the keys that have these values.
+func bindGiven(f *pq.File, m Match) (*boundMatch, error) {
+	given := make([][]byte, len(m.Columns))
+	rest := Match{}
+	for i, ref := range m.Columns {
+		if _, err := f.Schema.Resolve(ref); err == nil {
+			rest.Columns = append(rest.Columns, ref)
+			continue
+		}
+		if i >= len(m.Consts) || m.Consts[i] == nil {
+			return nil, nil
+		}
+		given[i] = m.Consts[i]
+	}
+	keys, numbers, err := m.Keys.Given(given)
+	if err != nil || len(numbers) == 0 {
+		return nil, err
+	}
+	if keys == nil {
+		return &boundMatch{set: m.Keys, numbers: numbers}, nil
+	}
+	rest.Keys = keys
+	b, err := bindOne(f, rest)
+	if b != nil {
+		b.numbers = numbers
+	}
+	return b, err
+}
+
+// renumber turns numbers of the match's own keys into those of the request's.
+func (b *boundMatch) renumber(keys *roaring64.Bitmap) *roaring64.Bitmap {
+	if keys == nil || b.numbers == nil || len(b.cols) == 0 {
+		return keys
+	}
+	out := roaring64.New()
+	for it := keys.Iterator(); it.HasNext(); {
+		out.Add(uint64(b.numbers[it.Next()]))
+	}
+	return out
 }
 
 // bindElement finds the list or map whose elements are counted.

@@ -35,6 +35,7 @@ func (w *worker) rowGroup(ctx context.Context, g *pq.RowGroup, matches []*boundM
 		if err != nil {
 			return nil, err
 		}
+		m.keys = b.renumber(m.keys)
 		if len(m.rows) > 0 || m.stale {
 			res.matches = append(res.matches, m)
 		}
@@ -50,6 +51,15 @@ func (w *worker) match(ctx context.Context, g *pq.RowGroup, b *boundMatch, res *
 	}
 	res.pruning.RowGroups++
 	if g.Rows == 0 || b.set.Len() == 0 {
+		return m, nil
+	}
+	if len(b.cols) == 0 { // every row has the key, and the file does not store it
+		for row := range g.Rows {
+			m.rows = append(m.rows, row)
+		}
+		if m.keys != nil {
+			m.keys.Add(uint64(b.numbers[0]))
+		}
 		return m, nil
 	}
 	chunks := make([]*pq.Chunk, len(b.cols))

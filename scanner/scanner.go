@@ -30,6 +30,9 @@ func ParseColumn(path string) (ColumnRef, error) {
 type Match struct {
 	Keys    *keyset.Set
 	Columns []ColumnRef
+	// Consts are, by column, the canonical value that every row has where the
+	// file lacks the column; nil, or nil for a column = NULL.
+	Consts [][]byte
 }
 
 // Options tune a scan. The zero value is right for most.

@@ -22,6 +22,15 @@ type boundKeys struct {
 	consts [][]byte
 }
 
+// setConst gives a part the value of all rows, in place of a column.
+func (b *boundKeys) setConst(part, parts int, value []byte) {
+	if b.consts == nil {
+		b.consts = make([][]byte, parts)
+	}
+	b.consts[part] = value
+	b.cols, b.conv, b.info = append(b.cols, absent), append(b.conv, nil), append(b.info, fileColumn{index: absent})
+}
+
 func (b *boundKeys) constant(part int) []byte {
 	if b.consts == nil {
 		return nil
@@ -42,6 +51,10 @@ func bindFile(f *parquetFile, matches []warehouse.BoundMatch) ([]*boundKeys, err
 		}
 		for p, ref := range m.Columns {
 			c := resolve(cols, ref)
+			if c == absent && ref.Const != nil {
+				b.setConst(p, len(parts), ref.Const)
+				continue
+			}
 			if c == absent {
 				b = nil
 				break

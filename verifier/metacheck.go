@@ -80,8 +80,7 @@ func (m *metaCheck) project(f *parquetFile, match warehouse.BoundMatch, df icebe
 		if !ok {
 			return nil, nil
 		}
-		b.consts[p] = v
-		b.cols, b.conv, b.info = append(b.cols, absent), append(b.conv, nil), append(b.info, fileColumn{index: absent})
+		b.setConst(p, len(parts), v)
 	}
 	return b, nil
 }

@@ -445,11 +445,16 @@ func (v *tableCheck) bind(f *parquetFile, df iceberg.DataFile) ([]*boundKeys, er
 		return nil, err
 	}
 	for i, b := range bound {
-		if b != nil {
+		if b != nil && b.consts == nil {
 			continue
 		}
-		if bound[i], err = v.meta.project(f, v.matches[i], df); err != nil {
+		// The partition's value comes before an initial default.
+		p, err := v.meta.project(f, v.matches[i], df)
+		if err != nil {
 			return nil, err
+		}
+		if p != nil {
+			bound[i] = p
 		}
 	}
 	return bound, nil

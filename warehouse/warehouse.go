@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -150,6 +151,17 @@ type File struct {
 	DataSequence int64        `json:"data_sequence"`
 	FirstRowID   *int64       `json:"first_row_id,omitempty"` // v3 row lineage, inherited
 	Deletes      []DeleteFile `json:"deletes,omitempty"`
+	// Projected are the values that all rows have in columns which the file may lack.
+	Projected []Projected `json:"projected,omitempty"`
+}
+
+// Projected is a key that every row of a file has where the file lacks the
+// column: its identity partition value (Iceberg specification, "Column
+// Projection"). Only values that a key of the selection has are listed.
+type Projected struct {
+	Match int    `json:"match"` // in the selection
+	Part  int    `json:"part"`  // of the key
+	Value []byte `json:"value"` // canonical
 }
 
 // Task is one file's work. Tasks are numbered within their target from 0.
@@ -304,6 +316,8 @@ type CommitRequest struct {
 	// what is live at the head and not among them arrived since and is scanned before the commit.
 	// It is nil where the run looks for no keys: then what arrives is none of its business.
 	Planned func(ctx context.Context) iter.Seq2[string, error]
+	// Selection is what the plan was made for: files that arrive are looked at with it.
+	Selection Selection
 	// Results yields the Rewritten and Dropped results. It can be ranged over again.
 	Results func(ctx context.Context) iter.Seq2[Result, error]
 	// Rescan runs the shard function on files that arrived or changed since the plan.
@@ -423,6 +437,9 @@ type ColumnRef struct {
 	FieldID int        // Iceberg field id; 0 = none
 	Path    []string   // current logical path: "members", "element", "id"
 	Names   [][]string // other paths the name mapping allows, for files without field ids
+	// Const is the canonical value of the key part that every row has in a file which lacks the column, where a key
+	// has it: its initial default or its partition value. nil = NULL, or a value that no key has.
+	Const []byte
 	// Repeated: the path leads through a list or map, so that a row may hold several values.
 	Repeated bool
 }
@@ -431,6 +448,19 @@ type ColumnRef struct {
 type BoundMatch struct {
 	Keys    *keyset.Set
 	Columns []ColumnRef // one a key part
+}
+
+// Bind narrows matches to the file: columns that it may lack get the values that it has by its partition.
+func (f *File) Bind(m []BoundMatch) []BoundMatch {
+	if len(f.Projected) == 0 {
+		return m
+	}
+	m = slices.Clone(m)
+	for _, p := range f.Projected {
+		m[p.Match].Columns = slices.Clone(m[p.Match].Columns)
+		m[p.Match].Columns[p.Part].Const = p.Value
+	}
+	return m
 }
 
 // BoundAction is an Action whose columns were resolved against a schema.

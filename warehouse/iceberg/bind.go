@@ -86,7 +86,7 @@ func bindMatch(meta table.Metadata, m warehouse.Match) (binding, error) {
 	if b.matcher, err = keyset.NewMatcher(m.Keys, cols); err != nil {
 		return b, columnTypeError(m, b.fields, err)
 	}
-	return b, defaultIsKey(m, b)
+	return b, bindDefaults(m, b)
 }
 
 func locate(meta table.Metadata, path string) (field, error) {

@@ -44,10 +44,11 @@ func storedAs(t icebergo.Type) (keyset.Column, error) {
 	return keyset.Column{}, errNoKeyType
 }
 
-// defaultIsKey refuses a match column whose initial default (specification,
-// "Default values") may be a key: every row of the files written before the
-// column would match, and those files do not store it.
-func defaultIsKey(m warehouse.Match, b binding) error {
+// bindDefaults looks at match columns with an initial default (specification,
+// "Default values"): every row of the files written before the column has it,
+// and those files do not store it. One that is a key, or a part of one, is kept as
+// the column's constant; one that cannot be compared with the keys is refused.
+func bindDefaults(m warehouse.Match, b binding) error {
 	for i, f := range b.fields {
 		d := f.leaf().InitialDefault
 		if d == nil {
@@ -57,11 +58,17 @@ func defaultIsKey(m warehouse.Match, b binding) error {
 		part := m.Keys.Schema()[i]
 		if ok {
 			key, err := part.Type.AppendText(nil, text)
-			if err == nil && len(part.Normalize) == 0 && len(key) > 0 && !m.Keys.Overlaps(i, key, key) {
-				continue
+			if err == nil && len(part.Normalize) == 0 && len(key) > 0 {
+				if !m.Keys.Overlaps(i, key, key) {
+					continue
+				}
+				if !f.repeated() {
+					b.Columns[i].Const = key
+					continue
+				}
 			}
 		}
-		return fmt.Errorf("column %q has an initial default that is a key or cannot be compared with the keys: %w", m.Columns[i], warehouse.ErrUnsupported)
+		return fmt.Errorf("column %q has an initial default that cannot be compared with the keys: %w", m.Columns[i], warehouse.ErrUnsupported)
 	}
 	return nil
 }

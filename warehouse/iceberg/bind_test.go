@@ -178,19 +178,28 @@ func TestBindFollowsRenamesAndTellsOfDroppedColumns(t *testing.T) {
 	}
 }
 
-func TestInitialDefaultThatIsAKeyIsRefused(t *testing.T) {
+func TestInitialDefaultThatIsAKeyIsBoundAsAConstant(t *testing.T) {
 	schema := icebergo.NewSchema(0,
 		icebergo.NestedField{ID: 1, Name: "id", Type: icebergo.PrimitiveTypes.Int64, InitialDefault: float64(7)},
 		icebergo.NestedField{ID: 2, Name: "sid", Type: icebergo.PrimitiveTypes.String, InitialDefault: "none"},
+		icebergo.NestedField{ID: 3, Name: "odd", Type: icebergo.PrimitiveTypes.Int64, InitialDefault: 1e300},
 	)
 	meta := planMetadata(t, schema, icebergo.Properties{"format-version": "3"})
 	for _, c := range []struct {
 		col, typ, key string
-		refused       bool
-	}{{"id", "int64", "7", true}, {"id", "int64", "8", false}, {"sid", "string", "none", true}, {"sid", "string", "x", false}} {
-		_, err := bindMatch(meta, warehouse.Match{Keys: planKeys(t, keyset.Schema{part(t, c.typ)}, c.key), Columns: []string{c.col}})
+		rules         []string
+		is, refused   bool
+	}{
+		{col: "id", typ: "int64", key: "7", is: true}, {col: "id", typ: "int64", key: "8"},
+		{col: "sid", typ: "string", key: "none", is: true}, {col: "sid", typ: "string", key: "x"},
+		{col: "sid", typ: "string", key: "x", rules: []string{"lowercase"}, refused: true}, {col: "odd", typ: "int64", key: "7", refused: true},
+	} {
+		b, err := bindMatch(meta, warehouse.Match{Keys: planKeys(t, keyset.Schema{part(t, c.typ, c.rules...)}, c.key), Columns: []string{c.col}})
 		if errors.Is(err, warehouse.ErrUnsupported) != c.refused || (err != nil && !c.refused) {
 			t.Errorf("%v: %v", c, err)
+		}
+		if err == nil && (b.Columns[0].Const != nil) != c.is {
+			t.Errorf("%v: constant %x", c, b.Columns[0].Const)
 		}
 	}
 }

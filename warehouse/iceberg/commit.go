@@ -69,7 +69,8 @@ type committer struct {
 	data           map[string]*dataUnit
 	dels           map[string]*deleteUnit
 	parts          *partitions
-	covered        pathSet // data files that position deletes and DVs name
+	specs          map[int32]*specPruner // by spec, once a file arrived
+	covered        pathSet               // data files that position deletes and DVs name
 	eqMax          eqReach
 
 	meta    table.Metadata

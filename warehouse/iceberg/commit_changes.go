@@ -108,11 +108,37 @@ func (c *committer) newTask(e iceberg.ManifestEntry, key pathKey, index *headDel
 			Deletes: index.of(key, c.parts.of(df), e.SequenceNum()),
 		},
 	}
+	if spec := c.projecting(df.SpecID()); spec != nil {
+		task.File.Projected = spec.projected(df.Partition())
+	}
 	if task.Target == "" {
 		task.Target = c.t.name
 	}
 	c.nextTask++
 	return task
+}
+
+// projecting maps the run's keys through a partition spec; nil = it has none.
+func (c *committer) projecting(spec int32) *specPruner {
+	if len(c.req.Selection.Match) == 0 {
+		return nil
+	}
+	if s, ok := c.specs[spec]; ok {
+		return s
+	}
+	if c.specs == nil {
+		c.specs = map[int32]*specPruner{}
+	}
+	if bound, err := c.t.bind(c.meta, c.req.Selection); err == nil {
+		if ps := c.meta.PartitionSpecByID(int(spec)); ps != nil {
+			var m []matchPruner
+			for _, b := range bound {
+				m = append(m, newMatchPruner(b))
+			}
+			c.specs[spec] = newSpecPruner(*ps, m)
+		}
+	}
+	return c.specs[spec]
 }
 
 // outdated lists the sources whose position deletes or deletion vectors are

@@ -162,7 +162,8 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 	case pruned:
 		f.reason = reasonPartition
 	default:
-		f.reason = p.prune(df, spec)
+		f.file.Projected = spec.projected(df.Partition())
+		f.reason = p.prune(df, spec, f.file.Projected)
 	}
 	if f.reason != "" && (p.compact == nil || f.reason == reasonTime) {
 		return f
@@ -188,17 +189,19 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 }
 
 // prune returns why no row of the file can be asked for, or "".
-func (p *planner) prune(df icebergo.DataFile, spec *specPruner) string {
+func (p *planner) prune(df icebergo.DataFile, spec *specPruner, projected []warehouse.Projected) string {
 	partition := df.Partition()
 	stats := statsOf(df)
 	byPartition := true
 	for i := range p.matches {
 		m := &p.matches[i]
+		// What the file lacks is in none of its statistics, nor in the index.
+		given := m.defaulted || slices.ContainsFunc(projected, func(p warehouse.Projected) bool { return p.Match == i })
 		switch {
 		case !spec.mayMatch(i, partition):
-		case !m.mayMatch(stats):
+		case !given && !m.mayMatch(stats):
 			byPartition = false
-		case p.index != nil && p.index.Excludes(df.FilePath(), df.FileSizeBytes(), i):
+		case !given && p.index != nil && p.index.Excludes(df.FilePath(), df.FileSizeBytes(), i):
 			byPartition = false
 			stats.indexed = true
 		default:

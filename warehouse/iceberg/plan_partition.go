@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	icebergo "github.com/apache/iceberg-go"
+
+	"github.com/expunge/expunge/warehouse"
 )
 
 // specPruner maps the keys of each match through the transforms of one
@@ -131,6 +133,23 @@ func (k *keyColumn) value(key []byte) (any, bool) {
 		return decimalOf(part.Unscaled(key), t.Scale())
 	}
 	return nil, false
+}
+
+// projected are the keys that all rows of a file have by identity partition
+// values, should the file lack the columns (specification, "Column Projection").
+func (s *specPruner) projected(partition map[int]any) (out []warehouse.Projected) {
+	for i := range s.tests {
+		for _, t := range s.tests[i] {
+			v := partition[t.field]
+			if t.kind != transformIdentity || v == nil {
+				continue
+			}
+			if c, ok := t.column.canonical(v); ok && c != nil && t.column.keys.Overlaps(t.column.part, c, c) {
+				out = append(out, warehouse.Projected{Match: i, Part: t.column.part, Value: c})
+			}
+		}
+	}
+	return out
 }
 
 // mayMatch says whether a partition tuple leaves room for a key of match i.

@@ -15,6 +15,8 @@ import (
 // selection can hit any of its rows. Its answer "no" is a proof.
 type matchPruner struct {
 	columns []keyColumn // one a key part; a row matches only if each does
+	// defaulted: a column's initial default is a key, so that files without the column are full of it.
+	defaulted bool
 }
 
 func newMatchPruner(b binding) matchPruner {
@@ -31,6 +33,9 @@ func newMatchPruner(b binding) matchPruner {
 			repeated: f.repeated(),
 			ordered:  ordered(f.leaf().Type, parts[i]),
 		})
+	}
+	for _, c := range b.Columns {
+		m.defaulted = m.defaulted || c.Const != nil
 	}
 	return m
 }
@@ -207,22 +212,29 @@ func signExtend(b []byte) (out [16]byte) {
 // contains says whether a value of the column, as iceberg-go holds it in a
 // partition tuple, is the part of a key. ok is false when it cannot be told.
 func (k *keyColumn) contains(v any) (found, ok bool) {
+	c, ok := k.canonical(v)
+	return ok && c != nil && k.keys.Overlaps(k.part, c, c), ok
+}
+
+// canonical is such a value in the form of a key part; nil = it can be no key.
+// ok is false when it cannot be told.
+func (k *keyColumn) canonical(v any) (c []byte, ok bool) {
 	i64, raw, ok := rawValue(v, k.typ)
 	if !ok {
-		return false, false
+		return nil, false
 	}
-	c, canMatch := k.matcher.AppendPart(nil, k.part, i64, raw)
+	c, canMatch := k.matcher.AppendPart([]byte{}, k.part, i64, raw)
 	if !canMatch {
-		return false, true
+		return nil, true
 	}
 	if k.parts > 1 { // the part of a tuple: a type tag and a length come first
 		n, w := binary.Uvarint(c[1:])
 		if w <= 0 || int(n) != len(c)-1-w {
-			return false, false
+			return nil, false
 		}
 		c = c[1+w:]
 	}
-	return k.keys.Overlaps(k.part, c, c), true
+	return c, true
 }
 
 // rawValue is a partition value as a keyset.Matcher bound by storedAs takes it.

@@ -245,7 +245,7 @@ func (p *purge) stillNeeded(ctx context.Context, meta table.Metadata, list []ice
 				}
 			}
 			key := keyOf(df.FilePath())
-			if len(apply) == 0 || p.eq.data.has(key) || pl.prune(df, spec) != "" {
+			if len(apply) == 0 || p.eq.data.has(key) || pl.prune(df, spec, spec.projected(df.Partition())) != "" {
 				continue
 			}
 			if err := p.noteNeeded(ctx, df, apply); err != nil {
