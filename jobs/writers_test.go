@@ -290,13 +290,3 @@ func (tr *traffic) settle(t *testing.T, cfg *configs.Job) {
 		t.Errorf("residue on %v", left)
 	}
 }
-
-// logSurfaces says what stands behind an outcome.
-func logSurfaces(t *testing.T, sum *jobs.Summary) {
-	t.Helper()
-	for _, s := range sum.Verification.Surfaces {
-		if s.Result != manifests.Pass && s.Result != manifests.NotPresent {
-			t.Logf("%s: %s: %s, %d of %d ppm, %d found %s", s.Target, s.Surface, s.Result, s.Objects, s.CoveragePPM, s.Findings, s.Note)
-		}
-	}
-}
