@@ -152,6 +152,9 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 		DataSequence: e.SequenceNum(),
 		FirstRowID:   df.FirstRowID(),
 	}}
+	if len(p.matches) > 0 && !pruned {
+		f.file.Projected = spec.projected(df.Partition())
+	}
 	switch {
 	case len(p.matches) == 0:
 		f.reason = reasonCompact
@@ -162,7 +165,6 @@ func (p *planner) decide(e icebergo.ManifestEntry, spec *specPruner, pruned bool
 	case pruned:
 		f.reason = reasonPartition
 	default:
-		f.file.Projected = spec.projected(df.Partition())
 		f.reason = p.prune(df, spec, f.file.Projected)
 	}
 	if f.reason != "" && (p.compact == nil || f.reason == reasonTime) {
