@@ -33,7 +33,7 @@ demo: build ## Make a lakehouse in demo/ and run the nightly job on it
 
 .PHONY: test
 test: ## Everything that needs nothing but Go
-	$(GO) test $(PKGS)
+	$(GO) test -timeout 20m $(PKGS)
 
 .PHONY: check
 check: fmt-check vet lint tidy-check race ## Format, vet, lint with the import arrows, module tidiness, race
@@ -59,7 +59,7 @@ RACE ?= ./configs/... ./cmd/... ./engine/... ./jobs/... ./keyset/... ./scanner/.
 
 .PHONY: race
 race: ## Tests under the race detector (needs gcc)
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(RACE)
 
 .PHONY: tidy-check
 tidy-check: ## go.mod and go.sum are tidy and the modules are what they were
