@@ -34,6 +34,9 @@ func bindJobs(b *cli.Backend) {
 	b.Purge, b.Restore, b.Verify = purge, restore, verify
 }
 
+// wrapStore decorates the stores of every job; tests inject faults here.
+var wrapStore func(role string, s storage.Store) storage.Store
+
 // open binds a job for one command.
 func open(ctx context.Context, e cli.Env, cfg *configs.Job) (*jobs.Job, error) {
 	host, err := os.Hostname()
@@ -51,6 +54,7 @@ func open(ctx context.Context, e cli.Env, cfg *configs.Job) (*jobs.Job, error) {
 		Log:          slog.Default(),
 		Version:      version().Version,
 		BinarySHA256: binaryDigest(),
+		WrapStore:    wrapStore,
 		Holder:       fmt.Sprintf("%s process %d", host, os.Getpid()),
 	})
 }
