@@ -78,7 +78,7 @@ func (c *chunkJob) honestHeader(chunk bounds) (bool, error) {
 // two pages share a bound of the chunk.
 func (c *chunkJob) findForeign() error {
 	chunk, ok := c.chunkBounds()
-	if !ok || len(c.table.pages) < 2 || len(c.erased) == 0 && len(c.touched) == 0 {
+	if !ok || leaks.foreign || len(c.table.pages) < 2 || len(c.erased) == 0 && len(c.touched) == 0 {
 		return nil
 	}
 	if err := c.readHeaders(chunk); err != nil {

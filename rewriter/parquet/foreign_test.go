@@ -80,6 +80,12 @@ func TestBoundsOfOtherPagesGo(t *testing.T) {
 	if wrong, err := describe(out); err != nil || wrong["id: column index: bounds exclude a value"] {
 		t.Errorf("the new bounds are wrong: %v %v", wrong, err)
 	}
+	leaks.foreign = true
+	out, _ = mustRewrite(t, data, rewriter.Edit{Erase: erase}, rewriter.Options{Engine: rewriter.Surgical})
+	leaks.foreign = false
+	if !bytes.Contains(out, chunk[0].min) {
+		t.Error("switched off, and no erased bound was found")
+	}
 	// Where the value that the pages share stays, they keep their bytes.
 	one := bitmap(uint64(s.rows / 2))
 	one.AndNot(erase)

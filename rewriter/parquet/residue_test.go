@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -150,17 +153,105 @@ func TestEachWipeIsNeeded(t *testing.T) {
 	if found := residue(t, clean, erase); len(found) > 0 {
 		t.Fatalf("left behind: %v", found)
 	}
-	for name, flag := range map[string]*bool{
-		"page statistics": &leaks.pageStats, "chunk statistics": &leaks.chunkStats, "column index": &leaks.columnIndex,
-		"dictionary": &leaks.dictionary, "bloom filter": &leaks.bloom, "gaps": &leaks.gaps,
+	for name, c := range map[string]struct {
+		flag *bool
+		want []string // what has to be found, one of each kind of column
+	}{
+		"page statistics":  {&leaks.pageStats, []string{"text 0", "text 1", "text 2", "text 3", "key"}},
+		"chunk statistics": {&leaks.chunkStats, []string{"text 0", "key"}},
+		"column index":     {&leaks.columnIndex, []string{"text 0", "text 1", "text 2", "text 3", "key"}},
+		"dictionary":       {&leaks.dictionary, []string{"text 1", "text 2", "text 3"}}, // 2: a chunk that fell back to PLAIN
+		"bloom filter":     {&leaks.bloom, []string{"bloom 0", "bloom 1", "bloom 2"}},
+		"gaps":             {&leaks.gaps, []string{"text 0", "text 1"}},
 	} {
-		*flag = true
+		*c.flag = true
 		out, _ := mustRewrite(t, data, rewriter.Edit{Erase: erase}, rewriter.Options{Engine: rewriter.Surgical})
-		*flag = false
-		if len(residue(t, out, erase)) == 0 {
-			t.Errorf("%s: switched off, and nothing was found", name)
+		*c.flag = false
+		found := residue(t, out, erase)
+		for _, w := range c.want {
+			if !slices.Contains(found, w) {
+				t.Errorf("%s: switched off, and %s was not found, only %v", name, w, found)
+			}
 		}
 	}
+}
+
+// The same for what is told by numbers: histograms and data bytes of the size
+// statistics, and distinct counts.
+func TestEachCountIsNeeded(t *testing.T) {
+	s := goSample(t, rand.New(rand.NewPCG(71, 72)), "counts", 300)
+	data := withDistinctCounts(t, s.data)
+	// Two rows of the first row group, so that every chunk of it is edited.
+	edit := rewriter.Edit{Erase: bitmap(3, 4)}
+	clean, _ := mustRewrite(t, data, edit, rewriter.Options{Engine: rewriter.Surgical})
+	if n := distinctCounts(t, clean, 0); n != 0 {
+		t.Errorf("%d distinct counts of edited chunks are left", n)
+	}
+	if wrong, err := describe(clean); err != nil || len(wrong) > 0 {
+		t.Fatalf("%v %v", wrong, err)
+	}
+	leaks.sizes, leaks.distinct = true, true
+	out, _ := mustRewrite(t, data, edit, rewriter.Options{Engine: rewriter.Surgical})
+	leaks.sizes, leaks.distinct = false, false
+	if n := distinctCounts(t, out, 0); n == 0 {
+		t.Error("distinct counts: switched off, and none was found")
+	}
+	wrong, err := describe(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(wrong)), func(w string) bool { return strings.Contains(w, "size statistics") }) {
+		t.Errorf("size statistics: switched off, and only this was found: %v", wrong)
+	}
+}
+
+// withDistinctCounts says of every chunk that it holds seven values.
+func withDistinctCounts(t *testing.T, data []byte) []byte {
+	t.Helper()
+	f, err := pq.Open(context.Background(), bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	footer, err := parseFooter(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, _ := footer.List(fileRowGroups)
+	for i := range groups.Values {
+		g, _ := groups.Struct(i)
+		columns, _ := g.List(groupColumns)
+		for k := range columns.Values {
+			c, _ := columns.Struct(k)
+			m, _ := c.Struct(chunkMeta)
+			st, err := m.Struct(metaStatistics)
+			if err != nil || st == nil {
+				continue
+			}
+			st.SetInt(statDistinct, thriftpatch.I64, 7)
+			m.SetStruct(metaStatistics, st)
+			c.SetStruct(chunkMeta, m)
+			columns.Values[k] = c.Append(nil)
+		}
+		g.SetList(groupColumns, columns)
+		groups.Values[i] = g.Append(nil)
+	}
+	footer.SetList(fileRowGroups, groups)
+	return appendFooter(bytes.Clone(data[:f.FooterOffset]), footer)
+}
+
+// distinctCounts counts the chunks of a row group that tell theirs.
+func distinctCounts(t *testing.T, data []byte, group int) (n int) {
+	t.Helper()
+	f, err := pq.Open(context.Background(), bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range f.RowGroups[group].Meta.Columns {
+		if c.MetaData.Statistics.DistinctCount == 7 {
+			n++
+		}
+	}
+	return n
 }
 
 // withGap puts bytes of no page between the magic and the first page.

@@ -36,7 +36,9 @@ func (c *chunkJob) patchStatistics(st *thriftpatch.Struct, ch statChange) {
 	if st.Has(statNulls) {
 		st.SetInt(statNulls, thriftpatch.I64, ch.nulls)
 	}
-	st.Delete(statDistinct)
+	if !leaks.distinct {
+		st.Delete(statDistinct)
+	}
 	oldMin, _ := st.Bytes(statMinValue)
 	oldMax, _ := st.Bytes(statMaxValue)
 	legacyMin, _ := st.Bytes(statMin)
@@ -128,4 +130,4 @@ func (c *chunkJob) newBound(stored []byte, has bool, ch statChange, isMax bool) 
 }
 
 // leaks switches single wipes off, so that tests can show that they would notice.
-var leaks struct{ pageStats, chunkStats, columnIndex, dictionary, bloom, gaps bool }
+var leaks struct{ pageStats, chunkStats, columnIndex, dictionary, bloom, gaps, foreign, distinct, sizes bool }
