@@ -10,6 +10,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/pq/writers"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/scanner"
 )
@@ -22,6 +23,9 @@ func FuzzParquet(f *testing.F) {
 		f.Add(writeRows(f, makeRows(r, 40), parquet.DataPageVersion(version), parquet.PageBufferSize(300), parquet.Compression(&parquet.Snappy)))
 	}
 	f.Add(writeAs(f, sortedRows(50, 2), 20, parquet.PageBufferSize(50), parquet.BloomFilters(parquet.SplitBlockFilter(10, "k"))))
+	for _, w := range writers.Files() {
+		f.Add(w.Data)
+	}
 	reqs := []scanner.Request{single(intSet(f, 1, 2, 3, 400), "k")}
 	for _, c := range cases(f, r, 20) {
 		reqs = append(reqs, scanner.Request{Match: []scanner.Match{c.match}})

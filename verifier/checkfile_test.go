@@ -17,6 +17,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"pgregory.net/rapid"
 
+	"github.com/expunge/expunge/internal/pq/writers"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -260,6 +261,9 @@ func FuzzCheckFile(f *testing.F) {
 	f.Add(writeParquet(f, store, "mem://b/a", people(40), parquet.DataPageVersion(1), parquet.DataPageStatistics(true)))
 	f.Add(writeParquet(f, store, "mem://b/b", people(40), parquet.DataPageVersion(2), parquet.BloomFilters(parquet.SplitBlockFilter(10, "id"))))
 	f.Add([]byte("PAR1PAR1"))
+	for _, w := range writers.Files() {
+		f.Add(w.Data)
+	}
 	m := append(onID(keysOf(f, "int64", "5", "7"), 1, "id"), onID(keysOf(f, "string", "user3@example.com"), 2, "email")...)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := CheckFile(context.Background(), bytes.NewReader(raw), int64(len(raw)), "f", m, FileOptions{AllColumns: true})

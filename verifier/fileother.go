@@ -256,10 +256,7 @@ func (c *fileCheck) ranges() []byteRange {
 	for _, g := range c.f.MetaData().RowGroups {
 		for _, col := range g.Columns {
 			m := col.GetMetaData()
-			from := m.GetDataPageOffset()
-			if m.IsSetDictionaryPageOffset() && m.GetDictionaryPageOffset() > 0 {
-				from = min(from, m.GetDictionaryPageOffset())
-			}
+			from := chunkStart(m)
 			out = append(out, byteRange{from, from + m.GetTotalCompressedSize()})
 			if col.IsSetColumnIndexOffset() {
 				out = append(out, byteRange{col.GetColumnIndexOffset(), col.GetColumnIndexOffset() + int64(col.GetColumnIndexLength())})

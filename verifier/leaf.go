@@ -192,7 +192,7 @@ func (l *leaf) decode() (*batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode pages: %w", err)
 	}
-	if err := l.fixed(); err != nil {
+	if err := l.narrow(n); err != nil {
 		return nil, err
 	}
 	if total == 0 {

@@ -8,15 +8,26 @@ import (
 // chunkReader reads a column chunk's bytes in order.
 func chunkReader(f *parquetFile, rg, col int) (*bufio.Reader, error) {
 	m := f.MetaData().RowGroups[rg].Columns[col].GetMetaData()
-	from := m.GetDataPageOffset()
-	if m.IsSetDictionaryPageOffset() && m.GetDictionaryPageOffset() > 0 {
-		from = min(from, m.GetDictionaryPageOffset())
-	}
+	from := chunkStart(m)
 	size := m.GetTotalCompressedSize()
 	if from < 0 || size < 0 {
 		return nil, errCorrupt
 	}
 	return bufio.NewReaderSize(io.NewSectionReader(f.src, from, size), int(min(readBuffer, max(size, 16)))), nil
+}
+
+// chunkStart is where a chunk's first page lies. An empty row group may have a
+// dictionary and no data page, whose offset is then 0.
+func chunkStart(m interface {
+	GetDataPageOffset() int64
+	GetDictionaryPageOffset() int64
+	IsSetDictionaryPageOffset() bool
+}) int64 {
+	from := m.GetDataPageOffset()
+	if dict := m.GetDictionaryPageOffset(); m.IsSetDictionaryPageOffset() && dict > 0 && (from == 0 || dict < from) {
+		return dict
+	}
+	return from
 }
 
 // thriftSkim walks a struct of Thrift's compact protocol and keeps its byte

@@ -163,6 +163,9 @@ func countDefined(b []byte, n int, maxLevel int16, enc parquet.Encoding) (rest [
 	return rest, values, err
 }
 
+// maxGroups keeps arithmetic on a run's length within its range.
+const maxGroups = 1 << 28
+
 // decodeHybrid decodes n values of the RLE and bit-packing hybrid (Parquet
 // "Encodings"). visit gets a value and how often it stands there in a row.
 func decodeHybrid(b []byte, width, n int, visit func(v uint64, times int) error) error {
@@ -191,10 +194,10 @@ func decodeHybrid(b []byte, width, n int, visit func(v uint64, times int) error)
 			b, n = b[size:], n-times
 			continue
 		}
-		bytes := (h >> 1) * uint64(width) // groups of eight values
-		if h>>1 == 0 || h>>1 > uint64(n)/8+1 {
+		if h>>1 == 0 || h>>1 > maxGroups {
 			return errCorrupt
 		}
+		bytes := (h >> 1) * uint64(width) // groups of eight values; DuckDB pads to 32 groups
 		packed := b[:min(bytes, uint64(len(b)))] // the last group may be cut short
 		take := min(int(h>>1)*8, n)
 		if err := unpack(packed, width, take, visit); err != nil {

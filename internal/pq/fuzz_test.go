@@ -13,6 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/pq/writers"
 )
 
 // seedFiles are small files of many kinds.
@@ -31,6 +32,9 @@ func seedFiles(t testing.TB) [][]byte {
 				out = append(out, writeParquetGo(t, []*column{c}, codec, parquet.DataPageVersion(version), parquet.PageBufferSize(200)))
 			}
 		}
+	}
+	for _, f := range writers.Files() {
+		out = append(out, f.Data)
 	}
 	return out
 }

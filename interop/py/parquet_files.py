@@ -2,7 +2,9 @@
 
 Requests are JSON lines on stdin, answers JSON lines on stdout:
 
-  {"verb": "make", "dir": D, "spark": B}      files of every writer over the matrix: {"files": [{"name", "path"}]}
+  {"verb": "make", "dir": D, "spark": B, "rows": N, "group": N}
+      files of every writer over the matrix: {"files": [{"name", "path"}]}; rows and group may be
+      left out (internal/pq/testdata/writers was made with 24 and 10)
   {"verb": "check", "cases": [{"name", "in", "out", "keys", "spark"}]}
       each reader's view of out has to equal its view of in without the keys' rows:
       {"failures": [...], "read": {reader: count}, "unread": {reader: [names]}}
@@ -152,9 +154,9 @@ def by_pyarrow(out):
     def empty_groups(p):
         t = columns(ROWS, 53)
         with pq.ParquetWriter(p, t.schema, write_page_index=True) as w:
-            w.write_table(t.slice(0, 400))
+            w.write_table(t.slice(0, ROWS // 3))
             w.write_table(t.slice(0, 0))
-            w.write_table(t.slice(400))
+            w.write_table(t.slice(ROWS // 3))
     out("pyarrow-emptygroup", empty_groups)
 
     def bloom(p):
@@ -233,6 +235,8 @@ def by_spark(out):
 
 
 def make(req):
+    global ROWS, GROUP
+    ROWS, GROUP = req.get("rows", ROWS), req.get("group", GROUP)
     files = []
 
     def out(name, write):

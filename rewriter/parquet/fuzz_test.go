@@ -11,6 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/expunge/expunge/internal/pq"
+	"github.com/expunge/expunge/internal/pq/writers"
 	"github.com/expunge/expunge/rewriter"
 )
 
@@ -19,6 +20,9 @@ import (
 func FuzzRewrite(f *testing.F) {
 	f.Add(smallFile(f, 1), uint64(7), uint16(3))
 	f.Add(smallFile(f, 2), uint64(1), uint16(11))
+	for i, w := range writers.Files() {
+		f.Add(w.Data, uint64(i), uint16(5))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, seed uint64, k uint16) {
 		file, err := pq.Open(t.Context(), bytes.NewReader(data), int64(len(data)))
 		if err != nil || file.Rows() > 1<<16 {
