@@ -197,7 +197,7 @@ func decodeHybrid(b []byte, width, n int, visit func(v uint64, times int) error)
 		if h>>1 == 0 || h>>1 > maxGroups {
 			return errCorrupt
 		}
-		bytes := (h >> 1) * uint64(width) // groups of eight values; DuckDB pads to 32 groups
+		bytes := (h >> 1) * uint64(width)        // groups of eight values; DuckDB pads to 32 groups
 		packed := b[:min(bytes, uint64(len(b)))] // the last group may be cut short
 		take := min(int(h>>1)*8, n)
 		if err := unpack(packed, width, take, visit); err != nil {
