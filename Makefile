@@ -100,6 +100,13 @@ bench-objects: ## Objects beside Python and DuckDB; bytes over the wire (needs i
 bench-verify: ## The verifier's re-scan beside the scanner: docs/benchmarks.md (half a minute)
 	$(GO) run ./bench/verify $(BENCHFLAGS)
 
+# PHASES=scan goes on where the last one ended.
+PHASES ?= make,expunge,spark,scan
+.PHONY: bench-compact
+bench-compact: build ## Compaction beside Spark: docs/benchmarks.md (10 GB of disk, Python, Java)
+	interop/setup.sh
+	$(GO) run ./bench/compact -phases $(PHASES)
+
 .PHONY: ci
 ci: ## What CI runs
 	.ci/run

@@ -19,10 +19,11 @@ they are. Without a compact section every tombstone is folded in.
 
 No key is loaded and no row erased, but rows that were only hidden are gone for
 good after the grace: the run has a plan, a verification of every row, a grace, a
-purge and a manifest like any other, and takes itself up again after a crash.
+purge and a manifest like any other, takes itself up again after a crash, and waits
+for an approved plan where the job has an approval section.
 With a compact section in the job file, expunge run does the same in its commits.`,
 		Example: `  expunge compact job.yaml --dry-run
-  expunge compact job.yaml --yes`,
+  expunge compact job.yaml --yes --workers 4`,
 		Args:              jobArg,
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
