@@ -1,7 +1,9 @@
 package jobs_test
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	icebergo "github.com/apache/iceberg-go"
@@ -11,6 +13,7 @@ import (
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/internal/testlake"
 	"github.com/expunge/expunge/jobs"
+	"github.com/expunge/expunge/manifests"
 )
 
 // An equality delete applies to files whose sequence number is lower than its
@@ -124,5 +127,36 @@ func TestRowLineageSurvivesCompactionAfterCompaction(t *testing.T) {
 			t.Errorf("round %d: %d files", round, n)
 		}
 		l.Append(1000 + round)
+	}
+}
+
+// A table that could not be committed to is planned again when its run is taken
+// up, and compacted then.
+func TestResumedCompactionCompletesATableThatFailed(t *testing.T) {
+	l := threeSmall(t, "2")
+	want := shown(t, l)
+	gone := errors.New("the store is gone")
+	env := jobs.Env{WrapStore: func(_ string, st storage.Store) storage.Store {
+		return storage.WithFaults(st, &storage.Faults{Pick: func(_ int64, c storage.Call) *storage.Fault {
+			if c.Op != storage.OpCreate || !strings.Contains(c.Path, writesList) {
+				return nil
+			}
+			return &storage.Fault{Action: storage.FailBefore, Err: gone}
+		}})
+	}}
+	cfg := compactJob(t, l, everything)
+	failed, err := open(t, cfg, env).Compact(t.Context(), jobs.RunOptions{})
+	if err != nil || failed.Outcome != string(manifests.Failed) {
+		t.Fatalf("%+v, %v", failed, err)
+	}
+	wantShown(t, l, want)
+	sum, err := open(t, cfg, jobs.Env{}).Resume(t.Context(), failed.RunID)
+	if err != nil || sum.Outcome != string(manifests.Erased) {
+		t.Fatalf("%s %v, %v", sum.Outcome, sum.Reasons, err)
+	}
+	wantShown(t, l, want)
+	wantNoDeletes(t, l)
+	if n := len(l.Entries(false)); n != 1 {
+		t.Errorf("%d files, want one", n)
 	}
 }
