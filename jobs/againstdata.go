@@ -8,8 +8,12 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/zeebo/xxh3"
+
+	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/manifests"
+	"github.com/expunge/expunge/warehouse"
 )
 
 // Checks that AgainstData makes.
@@ -28,7 +32,7 @@ func (j *Job) AgainstData(ctx context.Context, m *manifests.Manifest, sidecar io
 	if err != nil {
 		return nil, fmt.Errorf("open run: %w", err)
 	}
-	c := &dataCheck{job: j, secret: st.Secret(), stores: map[string]storage.Store{}, keyed: map[string]map[string]string{}}
+	c := &dataCheck{job: j, secret: st.Secret(), stores: map[string]storage.Store{}, keyed: map[string]map[string]string{}, absent: map[string]map[uint64]bool{}}
 	if sidecar != nil {
 		for rec, err := range manifests.ReadSidecar(sidecar, size) {
 			if err == nil {
@@ -39,10 +43,10 @@ func (j *Job) AgainstData(ctx context.Context, m *manifests.Manifest, sidecar io
 			}
 		}
 	}
-	out := []manifests.Check{
-		c.result(CheckFiles, c.files, c.wrong, "differ from the evidence"),
-		c.result(CheckRemovals, c.removed, c.there, "are there (again)"),
+	if err := c.lost(ctx); err != nil {
+		return nil, err
 	}
+	out := []manifests.Check{c.filesCheck(), c.result(CheckRemovals, c.removed, c.there, "are there (again)")}
 	absence, err := j.absence(ctx, m)
 	return append(out, absence), err
 }
@@ -53,7 +57,46 @@ type dataCheck struct {
 	stores map[string]storage.Store
 	keyed  map[string]map[string]string // target → digest → path, where paths are keyed
 
-	files, wrong, removed, there, gone, unknown int64
+	// absent are, by target, the hashed paths of files that were written and are not there.
+	absent map[string]map[uint64]bool
+
+	files, wrong, removed, there, gone, missing, unknown int64
+}
+
+// filesCheck judges the files that the run wrote: changed ones, and ones that
+// are missing although the table still names them. What was replaced or
+// removed since is nothing against the manifest.
+func (c *dataCheck) filesCheck() manifests.Check {
+	out := c.result(CheckFiles, c.files, c.wrong, "are changed: their digests differ from the evidence")
+	if c.missing > 0 {
+		out.OK, out.Skipped = false, false
+		out.Reason += fmt.Sprintf("; %d are missing although the table still names them", c.missing)
+	}
+	if n := c.gone - c.missing; n > 0 {
+		out.Reason += fmt.Sprintf("; %d were replaced or removed since", n)
+	}
+	return out
+}
+
+// lost counts, of the files that are not there, those that a table still names.
+func (c *dataCheck) lost(ctx context.Context) error {
+	for _, name := range sortedKeys(c.absent) {
+		target, err := c.job.openTarget(ctx, name)
+		if err != nil {
+			continue // a prefix, which names nothing, or a table that was dropped
+		}
+		whole := warehouse.Selection{Action: warehouse.Action{Kind: warehouse.Delete}, Refs: "report", Compact: &warehouse.Compaction{}}
+		_, err = target.Plan(ctx, whole, func(warehouse.Task) error { return nil }, func(path string) error {
+			if c.absent[name][xxh3.HashString(path)] {
+				c.missing++
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("list the files of %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (c *dataCheck) result(name string, n, bad int64, what string) manifests.Check {
@@ -63,9 +106,6 @@ func (c *dataCheck) result(name string, n, bad int64, what string) manifests.Che
 		out.Reason = fmt.Sprintf("%d of %d %s", bad, n, what)
 	case n == 0 && c.unknown > 0:
 		out.OK, out.Skipped, out.Reason = false, true, "paths and digests are keyed, and the run's secret is not at hand"
-	}
-	if name == CheckFiles && c.gone > 0 {
-		out.Reason += fmt.Sprintf("; %d were replaced or removed since", c.gone)
 	}
 	return out
 }
@@ -116,6 +156,10 @@ func (c *dataCheck) file(ctx context.Context, store storage.Store, r *manifests.
 	sum, err := objectSHA256(ctx, store, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.gone++
+		if c.absent[r.Target] == nil {
+			c.absent[r.Target] = map[uint64]bool{}
+		}
+		c.absent[r.Target][xxh3.HashString(path)] = true
 		return nil
 	}
 	if err != nil {
@@ -181,19 +225,25 @@ func (j *Job) absence(ctx context.Context, m *manifests.Manifest) (manifests.Che
 	out := manifests.Check{Name: CheckAbsence}
 	v, err := j.Verify(ctx, m.RunID, VerifyOptions{})
 	switch {
+	case errors.Is(err, state.ErrSealed):
+		out.Skipped, out.Reason = true, "the run is sealed, its keys are gone; expunge audit JOB looks for those that the job keeps"
+		return out, nil
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoKeysets):
 		out.Skipped, out.Reason = true, "the run's keys were forgotten; expunge verify JOB takes the job's"
 		return out, nil
 	case err != nil && m.Kind == manifests.KindAudit, err != nil && m.Kind == manifests.KindSeal:
 		out.Skipped, out.Reason = true, "a manifest of this kind has no keys of its own"
 		return out, nil
-	case err != nil:
+	case err != nil && (ctx.Err() != nil || runLevel(err)):
 		return out, err
+	case err != nil: // a table that lacks a file, say
+		out.Reason = "the targets could not be read: " + errorClass(err)
+		return out, nil
 	}
 	out.OK = true
 	for _, s := range v.Surfaces {
 		if s.Result == manifests.Fail {
-			out.OK, out.Reason = false, fmt.Sprintf("%s: %s: %d found", s.Target, s.Surface, s.Findings)
+			out.OK, out.Reason = false, fmt.Sprintf("keys are there again: %s: %s: %d found", s.Target, s.Surface, s.Findings)
 		}
 		if s.Result == manifests.Found && out.OK {
 			out.Reason = "live data holds no key; " + s.Surface + " still does (see the manifest's residue)"

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/expunge/expunge/cmd/expunge/cli"
+	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/jobs"
 	"github.com/expunge/expunge/manifests"
@@ -119,12 +120,25 @@ func trustOf(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*manifests.
 	case strings.HasSuffix(r.Manifest, ".intoto.jsonl"):
 		return nil, nil
 	}
-	j, _, err := openOf(ctx, e, cli.RunRef{State: r.State, RunID: r.Manifest})
+	j, err := openSealed(ctx, e, r, r.Manifest)
 	if err != nil {
 		return nil, err
 	}
 	defer j.Close()
 	return j.Trust(ctx)
+}
+
+// openSealed opens the job that a run was frozen with; of a sealed run, which
+// does not tell it any more, the job that the reader names.
+func openSealed(ctx context.Context, e cli.Env, r cli.ManifestRequest, run string) (*jobs.Job, error) {
+	j, _, err := openOf(ctx, e, cli.RunRef{State: r.State, RunID: run})
+	switch {
+	case !errors.Is(err, state.ErrSealed):
+		return j, err
+	case r.Job == nil:
+		return nil, fmt.Errorf("%w; name its job with --job, or whom you trust with --trust or --key: %w", err, jobs.ErrUsage)
+	}
+	return open(ctx, e, r.Job)
 }
 
 func trustKeys(files []string) (*manifests.Trust, error) {
@@ -193,7 +207,7 @@ func againstData(ctx context.Context, e cli.Env, r cli.ManifestRequest, ev *evid
 	if m == nil {
 		return []manifests.Check{{Name: "against the data", Reason: "the manifest cannot be read"}}, nil
 	}
-	j, _, err := openOf(ctx, e, cli.RunRef{State: r.State, RunID: m.RunID})
+	j, err := openSealed(ctx, e, r, m.RunID)
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func TestBadInputIsAClearErrorAndLeavesTheTables(t *testing.T) {
 		}, 1, "empty keyset"},
 		{"malformed key", func(t *testing.T, l *demo.Lakehouse) {
 			edit(t, filepath.Join(l.Dir, "keys.csv"), "user_id,email,ticket,received\n", "user_id,email,ticket,received\nhunter2,a@b,x,2026-11-01\n")
-		}, 1, "keys.csv:2"},
+		}, 1, ".csv):2"},
 		{"missing secret", func(t *testing.T, l *demo.Lakehouse) {
 			edit(t, l.Job, "type: sql", `type: sql, token: "${env:NOT_SET}"`)
 		}, 64, "NOT_SET"},

@@ -105,6 +105,23 @@ func TestEvidenceFromApprovalToSeal(t *testing.T) {
 	}
 	id := sum["run_id"].(string)
 	want(t, 0, "manifest", "seal", id, "--job", l.Job)
+	want(t, 0, "manifest", "verify", id, "--job", l.Job)
+	want(t, 0, "manifest", "verify", id, "--trust", trust, "--state", in("state"))
+	if code, _, errs := expunge(t, "manifest", "verify", id, "--state", in("state")); code != 1 || !strings.Contains(errs, "--trust") {
+		t.Errorf("a sealed run without anybody to trust: exit %d, %s", code, errs)
+	}
+	skipped := ""
+	for _, c := range linesOf(t, "check", "manifest", "verify", manifest, "--trust", trust, "--job", l.Job, "--against-data") {
+		if detail, _ := c["detail"].(string); strings.Contains(detail, "not checked") {
+			skipped += detail
+		}
+		if c["ok"] != true {
+			t.Errorf("a sealed run against its data: %v", c)
+		}
+	}
+	if !strings.Contains(skipped, "sealed") {
+		t.Errorf("keys that are gone were looked for: %q", skipped)
+	}
 	want(t, 1, "certificate", "issue", "--subject-file", subject, "-o", in("late.jsonl"), "--job", l.Job)
 	if v := want(t, 0, "log", "verify", "--job", l.Job, "--since", in("kept")); v["manifests"].(float64) < 3 || v["since"] != 1.0 {
 		t.Errorf("log: %v", v)

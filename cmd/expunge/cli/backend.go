@@ -422,6 +422,8 @@ type ManifestRequest struct {
 	PublicKeys  []string // files; trusted besides Trust
 	Trust       string   // trust file
 	AgainstData bool     // re-read the files it names
+	// Job is asked where the run is sealed and no longer tells its own; it may be nil.
+	Job *configs.Job
 }
 
 // ManifestResponse is a manifest, or what checking it showed.

@@ -136,14 +136,17 @@ func (a *app) manifestVerify() *cobra.Command {
 		Long: `Checks the signature against the keys you name, the schema, the inclusion in the
 log, the sidecar's digest and Merkle root, and that the outcome follows from the
 evidence. A file is checked offline, alone with its public key. --against-data
-reads the files that the manifest names again and compares digests and absence.`,
+reads the files that the manifest names again and compares digests and absence. Of a
+sealed run the job has to be named with --job: its keys are gone, its files are compared.`,
 		Example: "  expunge manifest verify run.intoto.jsonl --key run.pub\n  expunge manifest verify last --trust trust.json --against-data",
 		Args:    manifestArg,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Manifest = args[0]
-			if req.State, err = b.state(); err != nil {
+			js, err := b.jobState()
+			if err != nil {
 				return a.conclude(cmd, nil, err)
 			}
+			req.State, req.Job = js.State, js.Job
 			return call(a, cmd, a.backend.ManifestVerify, req)
 		},
 	}
