@@ -86,6 +86,7 @@ type Job struct {
 	mu         sync.Mutex // guards catalogs and stores
 	catalogs   map[string]*iceberg.Catalog
 	stores     map[string]storage.Store // by catalog; "" = prefixes
+	vended     map[string]storage.Store // by table, where its catalog hands out credentials with it
 }
 
 // Open binds a job. Catalogs are opened when they are first used.
@@ -101,6 +102,7 @@ func Open(ctx context.Context, cfg *configs.Job, env Env) (*Job, error) {
 		counters: &storage.Counters{},
 		catalogs: map[string]*iceberg.Catalog{},
 		stores:   map[string]storage.Store{},
+		vended:   map[string]storage.Store{},
 	}
 	j.stateStore = j.decorate("state", storage.New(props), false)
 	j.keys = j.decorate("keys", storage.New(props), true)
@@ -199,6 +201,9 @@ func (j *Job) targetStore(ctx context.Context, name string) (storage.Store, erro
 	catName, _, _ := strings.Cut(name, ".")
 	if j.custom(name) {
 		return j.CatalogStore(catName)
+	}
+	if s := j.vendedStore(name); s != nil {
+		return s, nil
 	}
 	_, store, err := j.catalog(ctx, catName)
 	return store, err

@@ -119,7 +119,11 @@ func (j *Job) openTarget(ctx context.Context, name string) (warehouse.Target, er
 	if err != nil {
 		return nil, err
 	}
-	return iceberg.Open(ctx, cat, strings.Split(rest, "."), store)
+	ident := strings.Split(rest, ".")
+	if cat.Properties()["type"] == "rest" {
+		return j.openVended(ctx, cat, name, ident, store)
+	}
+	return iceberg.Open(ctx, cat, ident, store)
 }
 
 // bindTarget opens a table and resolves its match columns. It returns an

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -81,7 +82,24 @@ func OpenWith(ctx context.Context, cat *Catalog, ident table.Identifier, open ic
 	if last == nil {
 		last = cat.props
 	}
-	return Open(ctx, cat, ident, open(ctx, last))
+	return Open(ctx, cat, ident, open(ctx, withoutTableProperties(last, cat.props, tbl.Properties())))
+}
+
+// withoutTableProperties takes out of what came with a table what iceberg-go
+// mixes in from its metadata: whoever may set a table's properties must not say
+// where requests with our credentials go.
+func withoutTableProperties(props, own, table map[string]string) map[string]string {
+	props = maps.Clone(props)
+	for k, v := range table {
+		if props[k] != v {
+			continue
+		}
+		delete(props, k)
+		if mine, ok := own[k]; ok {
+			props[k] = mine
+		}
+	}
+	return props
 }
 
 // Name is the table's full name, catalog first.
