@@ -59,7 +59,7 @@ func arrowLists(t *testing.T, r *rand.Rand, n int, o ...arrowparquet.WriterPrope
 		}
 		rows = append(rows, row)
 	}
-	rec := b.NewRecord()
+	rec := b.NewRecordBatch()
 	defer rec.Release()
 	var buf bytes.Buffer
 	o = append(o, arrowparquet.WithPageIndexEnabled(true), arrowparquet.WithDataPageSize(512), arrowparquet.WithBatchSize(16), arrowparquet.WithStats(true))

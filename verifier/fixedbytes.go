@@ -28,7 +28,8 @@ func columnReader(g *file.RowGroupReader, col int, pool *sync.Pool) (file.Column
 		return nil, err
 	}
 	d := g.MetaData().Schema.Column(col)
-	as, l := parquet.Types.Undefined, &widePages{desc: d}
+	var as parquet.Type
+	l := &widePages{desc: d}
 	switch {
 	case d.PhysicalType() == parquet.Types.FixedLenByteArray && slices.Contains(meta.Encodings(), parquet.Encodings.DeltaByteArray):
 		as, l.width = parquet.Types.ByteArray, d.TypeLength()
