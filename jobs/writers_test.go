@@ -194,6 +194,9 @@ func (l loud) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 // included, then once in peace. What is left is what was there, plus what was
 // appended, less what was deleted, less every row of a key.
 func TestWritersDuringRunsAreNeverUndoneAndNoKeySurvives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some seconds of writing, minutes with the race detector")
+	}
 	for _, c := range []struct{ name, version, grace string }{
 		{"position deletes", "2", "0s"},
 		{"deletion vectors and row ids", "3", "0s"},
