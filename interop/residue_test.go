@@ -336,6 +336,12 @@ func unpack(codec string, b []byte) ([]byte, error) {
 	return nil, fmt.Errorf("codec %s", codec)
 }
 
+// decodedFiles is what residue.py's decoded says of a folder.
+type decodedFiles struct {
+	Bad, Loose []string
+	Files      int
+}
+
 // clean demands that nothing of the erased is left of a table, and that Spark
 // sees the survivors as before.
 func (s *spark) clean(l *lake, name string, before seen) {
@@ -346,10 +352,7 @@ func (s *spark) clean(l *lake, name string, before seen) {
 		s.t.Errorf("%s: Spark sees %+v after, %+v before", name, after, before)
 	}
 	searchBytes(s.t, folder)
-	var d struct {
-		Bad, Loose []string
-		Files      int
-	}
+	var d decodedFiles
 	s.do("decoded", map[string]any{"folder": folder}, &d)
 	if len(d.Bad)+len(d.Loose) > 0 || d.Files == 0 && after.Survivors > 0 {
 		s.t.Errorf("%s: %d files; erased values in %v, entries that no row refers to in %v", name, d.Files, d.Bad, d.Loose)
