@@ -153,6 +153,11 @@ func leaks() []leak {
 			l.Update(table.NewRemovePropertiesUpdate([]string{"note"}))
 			some(l)
 		}, found: []string{verifier.TableMetadata}},
+		{name: "a table property of young", version: "2", plant: func(l *testlake.Lake) {
+			l.Append(1050)
+			l.Update(table.NewSetPropertiesUpdate(icebergo.Properties{"note": "ask " + testlake.Mail(leaver)}))
+			l.Update(table.NewRemovePropertiesUpdate([]string{"note"}))
+		}, found: []string{verifier.TableMetadata}, keep: []int{1050}},
 		{name: "an orphan data file", version: "2", plant: func(l *testlake.Lake) {
 			some(l)
 			raw, err := os.ReadFile(testlake.Local(l.Files()[0].FilePath()))

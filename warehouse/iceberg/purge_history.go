@@ -104,6 +104,9 @@ func (p *purge) history(ctx context.Context, meta table.Metadata) (*history, err
 		return nil, err
 	}
 	p.since = sinceOf(meta, l, p.req.RunID)
+	if p.since, err = p.foundClean(ctx, p.since); err != nil {
+		return nil, err
+	}
 	stay := false
 	if h.strips, stay, err = p.keyDeletes(ctx, meta, l); err != nil {
 		return nil, fmt.Errorf("look for keys in equality deletes: %w", err)

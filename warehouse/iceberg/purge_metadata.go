@@ -84,6 +84,28 @@ func isMetadataFile(path string) bool {
 	return strings.HasSuffix(path, ".metadata.json") || strings.HasSuffix(path, ".metadata.json.gz")
 }
 
+// foundClean is when the version that a run left as it was had been written: its
+// rows hold no key, and what older versions tell of somebody may, however young
+// their last snapshot is.
+func (p *purge) foundClean(ctx context.Context, since int64) (int64, error) {
+	c := p.req.Committed
+	if !c.NoChange || c.After.MetadataLocation == "" {
+		return since, nil
+	}
+	raw, err := storage.ReadAll(ctx, p.t.store, c.After.MetadataLocation)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, storage.ErrUnsupported) || errors.Is(err, storage.ErrScheme) {
+		return since, nil // removed since, or an address of the catalog's own
+	}
+	if err != nil {
+		return since, fmt.Errorf("read metadata version: %w", hide(err))
+	}
+	md, ok := parseVersion(raw)
+	if !ok || !strings.EqualFold(md.UUID, c.After.UUID) {
+		return since, nil
+	}
+	return max(since, md.Updated), nil
+}
+
 // mentions says whether a metadata file of this table lists a snapshot of the
 // kind asked for, or was written before a time (in ms). One that is missing or
 // unreadable does not.
