@@ -399,7 +399,7 @@ func TestAnEmptyKeyIsRefusedUnlessDeclared(t *testing.T) {
 		k.Key[0].Type, k.AllowEmptyKey = "string", allowed
 		cfg.Keysets["users"] = k
 		_, err := open(t, cfg, jobs.Env{}).Run(t.Context(), jobs.RunOptions{})
-		if (err == nil) != allowed || err != nil && !strings.Contains(err.Error(), "users.csv") {
+		if (err == nil) != allowed || err != nil && !strings.Contains(err.Error(), "keyset users") {
 			t.Errorf("allowed %v: %v", allowed, err)
 		}
 		if diff := cmp.Diff(l.want, l.contents(t)); diff != "" {

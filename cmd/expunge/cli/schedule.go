@@ -81,7 +81,7 @@ func (a *app) follow(ctx context.Context, cmd *cobra.Command, lj loadedJob, tabl
 			return err
 		}
 		for _, t := range due {
-			slog.Info(table.kind+" missed, made up", "job", lj.job.Name, "due", t)
+			slog.Info("missed, made up", "kind", table.kind, "job", lj.job.Name, "due", t)
 			if lj, err = a.runScheduled(ctx, cmd, lj, table); err != nil {
 				return err
 			}
