@@ -29,7 +29,7 @@ build: ## Build bin/expunge (VERSION=v1.2.3 for a release)
 
 .PHONY: demo
 demo: build ## Make a lakehouse in demo/ and run the nightly job on it
-	$(BIN)/expunge demo --dir demo
+	$(BIN)/expunge demo --dir demo --rows 3M
 
 .PHONY: test
 test: ## Everything that needs nothing but Go
