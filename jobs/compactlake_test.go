@@ -3,7 +3,6 @@ package jobs_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,13 +39,7 @@ func compactLake(t *testing.T, version string, spec *icebergo.PartitionSpec, pro
 // holds the leaver.
 func compactJob(t *testing.T, l *testlake.Lake, section string) *configs.Job {
 	t.Helper()
-	file := func(name, text string) string {
-		path := filepath.Join(l.Dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	file := filesIn(t, l.Dir)
 	file("ids.csv", fmt.Sprintf("id\n%d\n", leaver))
 	cfg, err := configs.Load(file("job.yaml", fmt.Sprintf(`version: 1
 name: compacts

@@ -26,17 +26,23 @@ import (
 // unique to rows of theirs.
 const leaver = 1042
 
-// leakJob is a job over a lake's table that erases the leaver. extra goes into
-// the target.
-func leakJob(t *testing.T, l *testlake.Lake, grace, extra string) *configs.Job {
-	t.Helper()
-	file := func(name, text string) string {
-		path := filepath.Join(l.Dir, name)
+// filesIn writes files of a folder and returns their paths.
+func filesIn(t *testing.T, dir string) func(name, text string) string {
+	return func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
+}
+
+// leakJob is a job over a lake's table that erases the leaver. extra goes into
+// the target.
+func leakJob(t *testing.T, l *testlake.Lake, grace, extra string) *configs.Job {
+	t.Helper()
+	file := filesIn(t, l.Dir)
 	file("ids.csv", fmt.Sprintf("id\n%d\n", leaver))
 	file("mails.csv", "email\n"+testlake.Mail(leaver)+"\n")
 	cfg, err := configs.Load(file("job.yaml", fmt.Sprintf(`version: 1

@@ -127,13 +127,7 @@ func newMixture(t *testing.T) *mixture {
 
 func (m *mixture) open(t *testing.T, grace string) *jobs.Job {
 	t.Helper()
-	file := func(name, text string) string {
-		path := filepath.Join(m.dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	file := filesIn(t, m.dir)
 	users := "id,ticket\n"
 	for id := 1001; id <= 1009; id++ {
 		if id != 1007 {

@@ -50,6 +50,15 @@ func verifyTable(ctx context.Context, store storage.Store, t *boundTarget, locat
 	return rep, err
 }
 
+// compareFile has a file compared with its replacement, by the verifier or by
+// the code that the target brings along.
+func compareFile(ctx context.Context, store storage.Store, t *boundTarget, rw verifier.Rewrite) (*verifier.RewriteReport, error) {
+	if own, ok := t.target.(Checked); ok {
+		return own.Compare(ctx, rw)
+	}
+	return verifier.Survivors(ctx, store, rw)
+}
+
 // withObject is a store with one object more, for reading.
 type withObject struct {
 	storage.Store

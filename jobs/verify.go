@@ -272,11 +272,7 @@ func (s *survivorSums) compare(ctx context.Context, store storage.Store, t *boun
 	if res.Output != nil {
 		rw.New, rw.NewSize = res.Output.Path, res.Output.Size
 	}
-	compare := func() (*verifier.RewriteReport, error) { return verifier.Survivors(ctx, store, rw) }
-	if own, ok := t.target.(Checked); ok {
-		compare = func() (*verifier.RewriteReport, error) { return own.Compare(ctx, rw) }
-	}
-	rep, err := compare()
+	rep, err := compareFile(ctx, store, t, rw)
 	if err != nil {
 		return fmt.Errorf("compare survivors of task %d: %w", res.Task.Index, err)
 	}
@@ -322,27 +318,31 @@ func (s *survivorSums) add(res *warehouse.Result, rep *verifier.RewriteReport, b
 
 // replacements are the paths of the files that the run put in the place of others, hashed.
 func (r *Run) replacements(ctx context.Context, slot int) (map[uint64]bool, error) {
-	paths := map[uint64]bool{}
-	for res, err := range r.final(ctx, slot, r.progress.committed[slot]) {
-		if err != nil {
-			return nil, fmt.Errorf("read results: %w", err)
+	return r.paths(ctx, slot, func(res *warehouse.Result) (string, bool) {
+		if res.Output == nil {
+			return "", false
 		}
-		if res.Output != nil {
-			paths[xxh3.HashString(res.Output.Path)] = true
-		}
-	}
-	return paths, nil
+		return res.Output.Path, true
+	})
 }
 
-// replaced are the paths of the files that the run took out of the table, hashed.
+// replaced are the paths of the files that the run took out of the table, in
+// their canonical spelling, hashed.
 func (r *Run) replaced(ctx context.Context, slot int) (map[uint64]bool, error) {
+	return r.paths(ctx, slot, func(res *warehouse.Result) (string, bool) {
+		return storage.Canonical(res.Task.File.Path), res.Status == warehouse.Rewritten || res.Status == warehouse.Dropped
+	})
+}
+
+// paths hashes those that pick takes from the results that a slot's commit stands on.
+func (r *Run) paths(ctx context.Context, slot int, pick func(*warehouse.Result) (string, bool)) (map[uint64]bool, error) {
 	paths := map[uint64]bool{}
 	for res, err := range r.final(ctx, slot, r.progress.committed[slot]) {
 		if err != nil {
 			return nil, fmt.Errorf("read results: %w", err)
 		}
-		if res.Status == warehouse.Rewritten || res.Status == warehouse.Dropped {
-			paths[xxh3.HashString(storage.Canonical(res.Task.File.Path))] = true
+		if path, ok := pick(&res); ok {
+			paths[xxh3.HashString(path)] = true
 		}
 	}
 	return paths, nil

@@ -13,7 +13,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,8 +24,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/expunge/expunge/bench/process"
 )
 
 type bench struct {
@@ -178,25 +177,6 @@ func (b *bench) scan(r *results) error {
 
 // do runs a command and decodes the last line that it prints.
 func (b *bench) do(answer any, name string, args ...string) (used, error) {
-	cmd := exec.CommandContext(b.ctx, name, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	start := time.Now()
-	err := cmd.Run()
-	wall := time.Since(start).Seconds()
-	if err != nil {
-		return used{}, fmt.Errorf("%s %s: %w: %s", filepath.Base(name), args[0], err, lastLine(errs.Bytes()))
-	}
-	if answer != nil {
-		if err := json.Unmarshal(lastLine(out.Bytes()), answer); err != nil {
-			return used{}, fmt.Errorf("%s: answer: %w", filepath.Base(name), err)
-		}
-	}
-	u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return used{Wall: wall, CPU: float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9, RSS: u.Maxrss << 10}, nil
-}
-
-func lastLine(p []byte) []byte {
-	p = bytes.TrimSpace(p)
-	return p[bytes.LastIndexByte(p, '\n')+1:]
+	u, err := process.Run(b.ctx, answer, name, args...)
+	return used(u), err
 }

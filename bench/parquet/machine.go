@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,8 +9,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/expunge/expunge/bench/process"
 )
 
 // machine runs the peers of a case as processes.
@@ -21,37 +19,13 @@ type machine struct {
 	ctx context.Context
 }
 
-// used is what one process took. Seconds; bytes.
-type used struct {
-	Wall float64 `json:"wall"`
-	CPU  float64 `json:"cpu"`
-	RSS  int64   `json:"rss"`
-}
+// used is what one process took.
+type used = process.Used
 
 // process runs a command to its end and decodes the last line that it prints,
 // if answer is not nil.
 func (m *machine) process(answer any, name string, args ...string) (used, error) {
-	cmd := exec.CommandContext(m.ctx, name, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	start := time.Now()
-	err := cmd.Run()
-	wall := time.Since(start).Seconds()
-	if err != nil {
-		return used{}, fmt.Errorf("%s %s: %w: %s", filepath.Base(name), args[0], err, lastLine(errs.Bytes()))
-	}
-	u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if answer != nil {
-		if err := json.Unmarshal(lastLine(out.Bytes()), answer); err != nil {
-			return used{}, fmt.Errorf("%s %s: answer: %w", filepath.Base(name), args[0], err)
-		}
-	}
-	return used{Wall: wall, CPU: float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9, RSS: u.Maxrss << 10}, nil
-}
-
-func lastLine(b []byte) []byte {
-	b = bytes.TrimSpace(b)
-	return b[bytes.LastIndexByte(b, '\n')+1:]
+	return process.Run(m.ctx, answer, name, args...)
 }
 
 func (m *machine) duck(answer any, args ...string) (used, error) {

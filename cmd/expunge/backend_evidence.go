@@ -49,12 +49,12 @@ func openRunJob(ctx context.Context, e cli.Env, given *configs.Job, ref cli.RunR
 	if err != nil {
 		return nil, "", err
 	}
-	var j *jobs.Job
-	if given != nil {
-		j, err = open(ctx, e, given)
-	} else {
-		j, _, err = openOf(ctx, e, cli.RunRef{State: ref.State, RunID: id})
+	if given == nil {
+		if given, err = jobs.FrozenJob(ctx, s, id); err != nil {
+			return nil, "", err
+		}
 	}
+	j, err := open(ctx, e, given)
 	return j, id, err
 }
 

@@ -102,20 +102,7 @@ func find(ctx context.Context, s *state.State, ref string) (string, error) {
 
 // openOf opens the job that a run was started with.
 func openOf(ctx context.Context, e cli.Env, ref cli.RunRef) (*jobs.Job, string, error) {
-	s, err := openState(ctx, ref.State)
-	if err != nil {
-		return nil, "", err
-	}
-	id, err := find(ctx, s, ref.RunID)
-	if err != nil {
-		return nil, "", err
-	}
-	cfg, err := jobs.FrozenJob(ctx, s, id)
-	if err != nil {
-		return nil, "", err
-	}
-	j, err := open(ctx, e, cfg)
-	return j, id, err
+	return openRunJob(ctx, e, nil, ref)
 }
 
 func check(ctx context.Context, e cli.Env, r cli.CheckRequest) (*cli.CheckResponse, error) {

@@ -205,38 +205,15 @@ func TestEachCountIsNeeded(t *testing.T) {
 	}
 }
 
-// withDistinctCounts says of every chunk that it holds seven values.
+// withDistinctCounts says of every chunk with statistics that it holds seven values.
 func withDistinctCounts(t *testing.T, data []byte) []byte {
 	t.Helper()
-	f, err := pq.Open(context.Background(), bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	footer, err := parseFooter(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	groups, _ := footer.List(fileRowGroups)
-	for i := range groups.Values {
-		g, _ := groups.Struct(i)
-		columns, _ := g.List(groupColumns)
-		for k := range columns.Values {
-			c, _ := columns.Struct(k)
-			m, _ := c.Struct(chunkMeta)
-			st, err := m.Struct(metaStatistics)
-			if err != nil || st == nil {
-				continue
-			}
+	return patchChunks(t, data, func(m *thriftpatch.Struct) {
+		if st, err := m.Struct(metaStatistics); err == nil && st != nil {
 			st.SetInt(statDistinct, thriftpatch.I64, 7)
 			m.SetStruct(metaStatistics, st)
-			c.SetStruct(chunkMeta, m)
-			columns.Values[k] = c.Append(nil)
 		}
-		g.SetList(groupColumns, columns)
-		groups.Values[i] = g.Append(nil)
-	}
-	footer.SetList(fileRowGroups, groups)
-	return appendFooter(bytes.Clone(data[:f.FooterOffset]), footer)
+	})
 }
 
 // distinctCounts counts the chunks of a row group that tell theirs.
