@@ -198,7 +198,11 @@ func (a *audit) keysIn(ctx context.Context, t *boundTarget, f verifier.Finding) 
 		return nil, fmt.Errorf("open data file: %w", err)
 	}
 	defer src.Close()
-	scan, err := parquetFormat{}.Scan(ctx, src, t.bound)
+	file := warehouse.File{Path: f.Object}
+	if f.Projected != nil {
+		file.Projected = *f.Projected
+	}
+	scan, err := parquetFormat{}.Scan(ctx, src, file.Bind(t.bound))
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}

@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/zeebo/xxh3"
 
 	"github.com/expunge/expunge/configs"
 	"github.com/expunge/expunge/internal/clock"
+	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/verifier"
@@ -139,12 +141,10 @@ func (j *Job) verifyOptions(o VerifyOptions) (verifier.Options, error) {
 }
 
 func (j *Job) verifyTarget(ctx context.Context, t *boundTarget, run *Run, opts verifier.Options, out *VerifyReport) error {
-	if run != nil && opts.Mode == verifier.ModeRewritten {
-		written, err := run.writtenTo(ctx, t.name)
-		if err != nil {
+	if run != nil {
+		if err := run.narrow(ctx, t.name, &opts); err != nil {
 			return err
 		}
-		opts.Only = func(path string) bool { return written[xxh3.HashString(path)] }
 	}
 	surfaces, rep, err := j.look(ctx, t, opts)
 	if err != nil {
@@ -186,16 +186,46 @@ func (r *Run) dueFor(ctx context.Context, target string) time.Time {
 	return time.Time{}
 }
 
-// writtenTo are the paths of the files that the run put into a table, hashed.
-func (r *Run) writtenTo(ctx context.Context, target string) (map[uint64]bool, error) {
-	if r.progress.planned != nil {
-		for _, pt := range r.progress.planned.Targets {
-			if _, done := r.progress.committed[pt.Slot]; done && pt.Name == target {
-				return r.replacements(ctx, pt.Slot)
-			}
+// narrow tells a verification what the run did to a target: which files it put
+// there, where only those are asked for, and which it took out, on whichever
+// branch. No writer is about to commit one of these.
+func (r *Run) narrow(ctx context.Context, target string, o *verifier.Options) error {
+	written, replaced := map[uint64]bool{}, map[uint64]bool{}
+	table, _ := branchOf(target)
+	for _, pt := range r.committedTo(table) {
+		out, err := r.replaced(ctx, pt.Slot)
+		if err != nil {
+			return err
+		}
+		maps.Copy(replaced, out)
+		if o.Mode != verifier.ModeRewritten || pt.Name != target {
+			continue
+		}
+		in, err := r.replacements(ctx, pt.Slot)
+		if err != nil {
+			return err
+		}
+		maps.Copy(written, in)
+	}
+	o.Replaced = func(path string) bool { return replaced[xxh3.HashString(storage.Canonical(path))] }
+	if o.Mode == verifier.ModeRewritten {
+		o.Only = func(path string) bool { return written[xxh3.HashString(path)] }
+	}
+	return nil
+}
+
+// committedTo are the run's commits to a table and its branches.
+func (r *Run) committedTo(table string) (out []planTarget) {
+	if r.progress.planned == nil {
+		return nil
+	}
+	for _, pt := range r.progress.planned.Targets {
+		base, _ := branchOf(pt.Name)
+		if _, done := r.progress.committed[pt.Slot]; done && base == table {
+			out = append(out, pt)
 		}
 	}
-	return map[uint64]bool{}, nil
+	return out
 }
 
 func (j *Job) verifyKeys(ctx context.Context, run *Run) (map[string]*keyset.Set, error) {

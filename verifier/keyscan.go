@@ -38,6 +38,26 @@ func (b *boundKeys) constant(part int) []byte {
 	return b.consts[part]
 }
 
+// projected lists the values that rows have without the file's storing them;
+// nil where it stores every part.
+func projected(bound []*boundKeys) *[]warehouse.Projected {
+	var out []warehouse.Projected
+	for i, b := range bound {
+		if b == nil {
+			continue
+		}
+		for part, value := range b.consts {
+			if value != nil {
+				out = append(out, warehouse.Projected{Match: i, Part: part, Value: value})
+			}
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	return &out
+}
+
 // bindFile resolves matches against a file. A match of which the file lacks a
 // column can match nothing there; its entry is nil.
 func bindFile(f *parquetFile, matches []warehouse.BoundMatch) ([]*boundKeys, error) {

@@ -346,7 +346,8 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 	v.sum.mu.Lock()
 	v.sum.rows += f.NumRows()
 	v.sum.mu.Unlock()
-	found := Finding{Surface: surfaceOf(j), Object: j.f.FilePath(), Snapshot: j.snap, Count: int64(hits.GetCardinality()), Certain: true, State: "in history"}
+	found := Finding{Surface: surfaceOf(j), Object: j.f.FilePath(), Snapshot: j.snap, Count: int64(hits.GetCardinality()), Certain: true, State: "in history",
+		Projected: projected(bound)}
 	if !hits.IsEmpty() && j.snap == 0 {
 		// Only now does it matter which rows the tombstones hide.
 		deleted, err := deletedRows(ctx, v.store, f, j.f.FilePath(), v.inv.deletesFor(j.f, j.seq))
@@ -355,7 +356,7 @@ func (v *tableCheck) readFile(ctx context.Context, j fileJob) error {
 		}
 		hidden := int64(hits.AndCardinality(deleted))
 		if hidden > 0 {
-			v.sum.found(Finding{Surface: TombstonedRows, Object: found.Object, Count: hidden, Certain: true, State: "tombstoned"})
+			v.sum.found(Finding{Surface: TombstonedRows, Object: found.Object, Count: hidden, Certain: true, State: "tombstoned", Projected: found.Projected})
 		}
 		found.Count, found.State = found.Count-hidden, "live"
 		if v.o.Since > 0 && j.seq > v.o.Since {

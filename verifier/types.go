@@ -72,6 +72,9 @@ type Finding struct {
 	Count    int64  `json:"count"`
 	Certain  bool   `json:"certain"`
 	State    string `json:"state"` // "live", "live since the commit", "tombstoned", "in history", "orphan", "unreferenced entry", …
+	// Projected, of rows in a data file: the key parts that these have by the table's metadata, since the file does
+	// not store them. They are for looking further into the file (warehouse.File.Bind) and never written down.
+	Projected *[]warehouse.Projected `json:"-"`
 }
 
 // Report is the result of verifying a table.
