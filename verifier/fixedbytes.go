@@ -117,7 +117,7 @@ func (l *widePages) levels(p *file.DataPageV1) int {
 		enc parquet.Encoding
 	}{{l.desc.MaxRepetitionLevel(), p.RepetitionLevelEncoding()}, {l.desc.MaxDefinitionLevel(), p.DefinitionLevelEncoding()}} {
 		if level.max > 0 && l.err == nil {
-			rest, l.err = skipLevels(rest, n, level.max, level.enc)
+			_, rest, l.err = levelBody(rest, n, level.max, level.enc)
 		}
 	}
 	return len(p.Data()) - len(rest)

@@ -140,8 +140,7 @@ type rowCounter struct{ row int64 }
 
 func newRowCounter() rowCounter { return rowCounter{-1} }
 
-// scanSingle reads a column row group by row group. A chunk whose dictionary
-// holds no key and whose pages all refer to it holds no key.
+// scanSingle reads a column row group by row group.
 func (b *boundKeys) scanSingle(ctx context.Context, f *parquetFile, hits *roaring64.Bitmap) error {
 	l := f.leaf(ctx, b.cols[0])
 	defer l.close()
@@ -149,14 +148,23 @@ func (b *boundKeys) scanSingle(ctx context.Context, f *parquetFile, hits *roarin
 	if err != nil {
 		return err
 	}
+	var pages *pageStream
 	rows := newRowCounter()
 	for rg := range f.NumRowGroups() {
-		clean, err := b.cleanDictionary(ctx, f, rg)
+		indexed, err := f.hasDictionary(rg, b.cols[0])
 		if err != nil {
 			return err
 		}
-		if clean {
-			rows.row += f.RowGroup(rg).NumRows()
+		if indexed {
+			if pages == nil {
+				if pages, err = newPageStream(ctx, f, b.cols[0]); err != nil {
+					return err
+				}
+				defer pages.close()
+			}
+			if err := scanDictionary(pages, rg, p, &rows, hits); err != nil {
+				return err
+			}
 			continue
 		}
 		for l.group(rg); ; {
@@ -173,50 +181,26 @@ func (b *boundKeys) scanSingle(ctx context.Context, f *parquetFile, hits *roarin
 	return nil
 }
 
-// cleanDictionary says whether a chunk is known to hold no key by its
-// dictionary. Page headers are read for it, not the footer's summary of them:
-// one page of another encoding and the answer is no.
-func (b *boundKeys) cleanDictionary(ctx context.Context, f *parquetFile, rg int) (clean bool, err error) {
+// hasDictionary says whether a chunk announces a dictionary page.
+func (f *parquetFile) hasDictionary(rg, col int) (yes bool, err error) {
 	defer guard(&err)
-	col := b.cols[0]
 	cc, err := f.RowGroup(rg).MetaData().ColumnChunk(col)
 	if err != nil {
 		return false, fmt.Errorf("read column chunk: %w", err)
 	}
-	if !cc.HasDictionaryPage() {
-		return false, nil
-	}
-	s, err := newPageStream(ctx, f, col)
-	if err != nil {
-		return false, err
-	}
-	defer s.close()
-	s.skim = true
-	for s.only(rg); ; s.skip() {
-		p, err := s.page()
-		if err != nil || p == nil {
-			return err == nil && s.dict != nil, err
-		}
-		if s.dict == nil || !isDictionary(int(p.encoding)) {
-			return false, nil
-		}
-		if s.seen > p.values() {
-			continue // not the first page: the dictionary was looked at
-		}
-		dict, err := s.entries()
-		if err != nil {
-			return false, err
-		}
-		if slices.ContainsFunc(dict, func(v []byte) bool { return isKey([]*boundKeys{b}, v) }) {
-			return false, nil
-		}
-	}
+	return cc.HasDictionaryPage(), nil
 }
 
 // mark adds the rows of selected values and counts the batch's rows.
 func (r *rowCounter) mark(bt *batch, maxDef int16, sel []int32, hits *roaring64.Bitmap) {
-	if bt.rep == nil && len(sel) == 0 {
-		r.row += int64(bt.n)
+	if bt.rep == nil && bt.def == nil {
+		for _, v := range sel {
+			hits.Add(uint64(r.row + 1 + int64(v)))
+		}
+		sel = nil
+	}
+	if len(sel) == 0 {
+		r.count(bt)
 		return
 	}
 	v, next := int32(0), 0
@@ -233,6 +217,15 @@ func (r *rowCounter) mark(bt *batch, maxDef int16, sel []int32, hits *roaring64.
 		}
 		v++
 	}
+}
+
+// count counts a batch's rows, none of which is selected.
+func (r *rowCounter) count(bt *batch) {
+	if bt.rep == nil {
+		r.row += int64(bt.n)
+		return
+	}
+	r.row += int64(countLevel(bt.rep, 0))
 }
 
 // cell is one part's value at one level entry.

@@ -140,27 +140,15 @@ func bitsFor(level int16) (n int) {
 	return n
 }
 
-func skipLevels(b []byte, n int, maxLevel int16, enc parquet.Encoding) ([]byte, error) {
-	_, rest, err := levelBody(b, n, maxLevel, enc)
-	return rest, err
-}
-
 // countDefined counts the entries at the maximum definition level: those with a value.
-func countDefined(b []byte, n int, maxLevel int16, enc parquet.Encoding) (rest []byte, values int, err error) {
-	body, rest, err := levelBody(b, n, maxLevel, enc)
-	if err != nil {
-		return nil, 0, err
-	}
-	if int(enc) == encBitPacked {
-		return nil, 0, fmt.Errorf("bit-packed levels: %w", errCorrupt)
-	}
-	err = decodeHybrid(body, bitsFor(maxLevel), n, func(v uint64, times int) error {
+func countDefined(levels []byte, n int, maxLevel int16) (values int, err error) {
+	err = decodeHybrid(levels, bitsFor(maxLevel), n, func(v uint64, times int) error {
 		if v == uint64(maxLevel) {
 			values += times
 		}
 		return nil
 	})
-	return rest, values, err
+	return values, err
 }
 
 // maxGroups keeps arithmetic on a run's length within its range.
@@ -169,8 +157,14 @@ const maxGroups = 1 << 28
 // decodeHybrid decodes n values of the RLE and bit-packing hybrid (Parquet
 // "Encodings"). visit gets a value and how often it stands there in a row.
 func decodeHybrid(b []byte, width, n int, visit func(v uint64, times int) error) error {
+	return eachRun(b, width, n, visit, func(packed []byte, n int) error { return unpack(packed, width, n, visit) })
+}
+
+// eachRun hands out the runs of n values: a value and its repetitions, or
+// bit-packed values, whose bytes may be more than they need.
+func eachRun(b []byte, width, n int, run func(v uint64, times int) error, packed func(b []byte, n int) error) error {
 	if width == 0 {
-		return visit(0, n)
+		return run(0, n)
 	}
 	size := (width + 7) / 8
 	for n > 0 {
@@ -188,7 +182,7 @@ func decodeHybrid(b []byte, width, n int, visit func(v uint64, times int) error)
 				v |= uint64(b[i]) << (8 * i)
 			}
 			times := int(min(h>>1, uint64(n)))
-			if err := visit(v, times); err != nil {
+			if err := run(v, times); err != nil {
 				return err
 			}
 			b, n = b[size:], n-times
@@ -198,12 +192,12 @@ func decodeHybrid(b []byte, width, n int, visit func(v uint64, times int) error)
 			return errCorrupt
 		}
 		bytes := (h >> 1) * uint64(width)        // groups of eight values; DuckDB pads to 32 groups
-		packed := b[:min(bytes, uint64(len(b)))] // the last group may be cut short
+		groups := b[:min(bytes, uint64(len(b)))] // the last group may be cut short
 		take := min(int(h>>1)*8, n)
-		if err := unpack(packed, width, take, visit); err != nil {
+		if err := packed(groups, take); err != nil {
 			return err
 		}
-		b, n = b[len(packed):], n-take
+		b, n = b[len(groups):], n-take
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
@@ -57,7 +58,7 @@ type pageStream struct {
 	in   *bufio.Reader
 	meta *metadata.ColumnChunkMetaData
 	seen int64    // level entries of the chunk's pages so far
-	skim bool     // data pages are read for their headers only
+	skim bool     // data pages that refer to the dictionary are read for their headers only
 	dict *rawPage // of the chunk; nil = none
 	next *rawPage // looked at and not yet taken
 	left int64    // level entries of the page in decoding that were not returned yet
@@ -65,6 +66,10 @@ type pageStream struct {
 	feed    *feed
 	virtual *file.Reader // decodes what the feed holds
 	fed     bool         // the decoder has the chunk's dictionary
+
+	spare    []byte  // a buffer that nothing refers to
+	plain    []byte  // a page's uncompressed body
+	selected []int32 // of a page's values
 }
 
 // feed is a source of bytes for the decoder: only the pages that it shall see,
@@ -103,8 +108,12 @@ func newPageStream(ctx context.Context, f *parquetFile, col int) (s *pageStream,
 	return s, nil
 }
 
-// only restricts the stream to one row group.
-func (s *pageStream) only(rg int) { s.rg, s.stop = rg-1, rg+1 }
+// only restricts the stream to one row group, which it reads from its beginning.
+func (s *pageStream) only(rg int) {
+	s.rg, s.stop = rg-1, rg+1
+	s.in, s.next, s.left, s.skim = nil, nil, 0, false
+	s.feed.queue = nil
+}
 
 func (s *pageStream) close() { s.l.close() }
 
@@ -161,12 +170,13 @@ func (s *pageStream) readPage() error {
 		return errCorrupt
 	}
 	p.head = p.raw
-	if kind := p.field(0, 1); s.skim && kind != pageDictionary {
+	if s.skim && p.field(0, 1) != pageDictionary && isDictionary(int(p.encoding)) {
 		if _, err := s.in.Discard(int(p.pageSize)); err != nil {
 			return errCorrupt
 		}
 	} else {
-		p.body = make([]byte, p.pageSize)
+		p.body = slices.Grow(s.spare[:0], int(p.pageSize))[:p.pageSize]
+		s.spare = nil
 		if _, err := io.ReadFull(s.in, p.body); err != nil {
 			return errCorrupt
 		}
@@ -184,8 +194,9 @@ func (s *pageStream) readPage() error {
 	return nil // pages of other types hold no values
 }
 
-// skip takes the page without decoding it.
-func (s *pageStream) skip() { s.next = nil }
+// skip takes the page without decoding it. Its bytes are valid until the next
+// page is looked at.
+func (s *pageStream) skip() { s.spare, s.next = s.next.body, nil }
 
 // decode hands the page to the decoder; batches follow.
 func (s *pageStream) decode() {
@@ -251,7 +262,8 @@ func (s *pageStream) rows(p *rawPage) (n int64, continues bool, err error) {
 	return n, continues, err
 }
 
-// uncompressed is a page's body; of a v2 page, without the levels in front.
+// uncompressed is a page's body; of a v2 page, without the levels in front. It is
+// valid until the next call.
 func (s *pageStream) uncompressed(p *rawPage) (out []byte, err error) {
 	defer guard(&err)
 	size := p.field(0, 2)
@@ -279,11 +291,11 @@ func (s *pageStream) uncompressed(p *rawPage) (out []byte, err error) {
 		}
 		return nil, nil
 	}
-	out = codec.Decode(make([]byte, size), body)
-	if int64(len(out)) != size {
+	s.plain = slices.Grow(s.plain[:0], int(size))
+	if s.plain = codec.Decode(s.plain[:size], body); int64(len(s.plain)) != size {
 		return nil, errCorrupt
 	}
-	return out, nil
+	return s.plain, nil
 }
 
 // emptyFrame is the most bytes that a codec makes of nothing (gzip: 20).
@@ -291,33 +303,14 @@ const emptyFrame = 64
 
 // indexes calls visit with the dictionary indexes that a page refers to.
 func (s *pageStream) indexes(p *rawPage, visit func(v uint64) bool) error {
-	body, err := s.uncompressed(p)
-	if err != nil {
+	d, err := s.split(p)
+	if err != nil || d.defined == 0 {
 		return err
 	}
-	n := int(p.values())
-	d := s.l.desc
-	if p.field(0, 1) == pageDataV2 {
-		n -= int(p.field(8, 2))
-	} else {
-		if d.MaxRepetitionLevel() > 0 {
-			if body, err = skipLevels(body, n, d.MaxRepetitionLevel(), parquet.Encoding(p.field(5, 4))); err != nil {
-				return err
-			}
-		}
-		if d.MaxDefinitionLevel() > 0 {
-			if body, n, err = countDefined(body, n, d.MaxDefinitionLevel(), parquet.Encoding(p.field(5, 3))); err != nil {
-				return err
-			}
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	if len(body) == 0 || body[0] > 32 {
+	if len(d.values) == 0 || d.values[0] > 32 {
 		return errCorrupt
 	}
-	return decodeHybrid(body[1:], int(body[0]), n, func(v uint64, _ int) error {
+	return decodeHybrid(d.values[1:], int(d.values[0]), d.defined, func(v uint64, _ int) error {
 		if !visit(v) {
 			return errStop
 		}
