@@ -122,6 +122,14 @@ func (d *decorated) Attributes(ctx context.Context, path string) (a *Attributes,
 	return a, err
 }
 
+func (d *decorated) VersionAttributes(ctx context.Context, v Version) (a *Attributes, err error) {
+	err = d.call(ctx, OpStat, v.Path, func(ctx context.Context) error {
+		a, err = VersionAttributes(ctx, d.inner, v)
+		return err
+	})
+	return a, err
+}
+
 func (d *decorated) Retention(ctx context.Context, path string) (r Retention, err error) {
 	err = d.call(ctx, OpStat, path, func(ctx context.Context) error {
 		r, err = GetRetention(ctx, d.inner, path)

@@ -21,6 +21,10 @@ var (
 	ErrExists error = kind{"object already exists", fs.ErrExist}
 	// ErrPrecondition: the object is not, or no longer, the one that was meant.
 	ErrPrecondition = errors.New("object changed meanwhile")
+	// ErrLocked: the store keeps the object as it is: retention, a legal hold, a lease. It is also fs.ErrPermission.
+	ErrLocked error = kind{"locked by the store", fs.ErrPermission}
+	// ErrArchived: the content has to be restored before it can be read. It is also fs.ErrPermission.
+	ErrArchived error = kind{"archived storage class", fs.ErrPermission}
 	// ErrNoSpace: disk full or quota used up. Trying again does not help.
 	ErrNoSpace = errors.New("no space left on the store")
 	// ErrReadOnly: the file system, or this Store, takes no writes.

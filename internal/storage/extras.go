@@ -13,16 +13,32 @@ type Attributes struct {
 	ContentDisposition string
 	ContentLanguage    string
 	CacheControl       string
+	Expires            string // as the header has it
+	Redirect           string // of S3's static websites
 	Metadata           map[string]string
 	Tags               map[string]string
 	StorageClass       string
 	Encryption         string // "AES256", "aws:kms", ...
 	EncryptionKey      string // KMS key id
+	BucketKey          bool   // S3: the KMS key is used by way of a bucket key
+	// Grants are who may do what beside the defaults of the store; nil where
+	// it has no access control lists, or the object has the default one.
+	Grants []Grant
+	// Unkept says what a replacement of the object could not keep, "" = nothing.
+	Unkept string
 	// Locked says why the store would refuse to replace or remove the object
 	// (retention, legal hold), "" if it would not.
 	Locked string
+	// LockedUntil is when that ends, zero where there is no date.
+	LockedUntil time.Time
 	// Archived says that the content must be restored before it can be read.
 	Archived bool
+}
+
+// Grant is one entry of an object's access control list.
+type Grant struct {
+	Permission string // "READ", "FULL_CONTROL", ... as the store calls it
+	Grantee    string // as the store writes it: id="…", uri="…", or an entity
 }
 
 // Version is one stored version of an object.
@@ -63,6 +79,11 @@ type (
 	// Attributer reads an object's attributes.
 	Attributer interface {
 		Attributes(ctx context.Context, path string) (*Attributes, error)
+	}
+	// VersionAttributer reads what one version carries: whether it is locked or
+	// archived at the least.
+	VersionAttributer interface {
+		VersionAttributes(ctx context.Context, v Version) (*Attributes, error)
 	}
 	// Versioner lists and removes object versions. The prefix is an exact
 	// string prefix; versions come by path, latest first.
@@ -143,6 +164,15 @@ func GetAttributes(ctx context.Context, s Store, path string) (*Attributes, erro
 		return nil, err
 	}
 	return &Attributes{}, nil
+}
+
+// VersionAttributes reads what a version carries besides its content: at the
+// least whether it is locked, and whether it is archived.
+func VersionAttributes(ctx context.Context, s Store, v Version) (*Attributes, error) {
+	if x, ok := s.(VersionAttributer); ok {
+		return x.VersionAttributes(ctx, v)
+	}
+	return nil, NewError("stat", v.Path, ErrUnsupported, "", nil)
 }
 
 // Versions lists object versions; ErrUnsupported where the store keeps none.

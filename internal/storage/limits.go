@@ -141,6 +141,10 @@ func (l *Limits) count(ctx context.Context, n int) {
 	setRate(l.requests, next)
 }
 
+// unknownRate is taken for the rate of a job that is turned away before it has
+// made so many requests in a second.
+const unknownRate = 100
+
 // slowDown halves the request rate, at most once a second: many workers that
 // are turned away at the same moment are one event.
 func (l *Limits) slowDown(ctx context.Context) {
@@ -154,7 +158,7 @@ func (l *Limits) slowDown(ctx context.Context) {
 	l.changed = now
 	current := l.requests.Limit()
 	if current == rate.Inf {
-		current = rate.Limit(max(l.observed, l.seen, 2))
+		current = rate.Limit(max(l.observed, l.seen, unknownRate))
 	}
 	setRate(l.requests, max(current/2, 1))
 }

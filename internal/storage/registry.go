@@ -167,6 +167,14 @@ func (d *dispatcher) Attributes(ctx context.Context, p string) (*Attributes, err
 	return GetAttributes(ctx, s, p)
 }
 
+func (d *dispatcher) VersionAttributes(ctx context.Context, v Version) (*Attributes, error) {
+	s, err := d.at(ctx, "stat", v.Path)
+	if err != nil {
+		return nil, err
+	}
+	return VersionAttributes(ctx, s, v)
+}
+
 func (d *dispatcher) Retention(ctx context.Context, p string) (Retention, error) {
 	s, err := d.at(ctx, "stat", p)
 	if err != nil {

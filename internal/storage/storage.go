@@ -75,6 +75,10 @@ type CreateOptions struct {
 	// metadata, tags, storage class, encryption and access rules, as far as
 	// the store has them.
 	Like *Attributes
+	// OnUpload, if set, is told the id of a multipart upload before it stores
+	// anything: whoever comes after a crash then knows the upload for this
+	// program's. An error ends the write.
+	OnUpload func(ctx context.Context, id string) error
 }
 
 // Store is object storage, or a local disk that behaves like it.

@@ -178,7 +178,9 @@ func classOf(code string, status int) error {
 	case "BlobAlreadyExists", "ConditionNotMet", "SourceConditionNotMet", "TargetConditionNotMet":
 		return storage.ErrPrecondition
 	case "BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "LeaseIdMissing":
-		return fs.ErrPermission
+		return storage.ErrLocked
+	case "BlobArchived", "BlobBeingRehydrated":
+		return storage.ErrArchived
 	case "ServerBusy", "OperationTimedOut":
 		return storage.ErrThrottled
 	case "InvalidBlockList": // another writer's commit dropped our blocks

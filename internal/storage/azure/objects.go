@@ -172,6 +172,29 @@ func (b *bucket) Attributes(ctx context.Context, path string) (*storage.Attribut
 	if err != nil {
 		return nil, err
 	}
+	a := described(ctx, p)
+	if value(p.TagCount) > 0 {
+		a.Tags, err = b.tags(ctx, path)
+	}
+	return a, err
+}
+
+// VersionAttributes reads what a version or snapshot carries, but for its tags.
+func (b *bucket) VersionAttributes(ctx context.Context, v storage.Version) (*storage.Attributes, error) {
+	client, err := (&object{b: b, ctx: ctx, info: v.Info, version: v.Version}).client()
+	if err != nil {
+		return nil, err
+	}
+	ctx2, cancel := patience(ctx, 0)
+	defer cancel()
+	p, err := client.GetProperties(ctx2, nil)
+	if err != nil {
+		return nil, fail(ctx, "stat", v.Path, err)
+	}
+	return described(ctx, &p), nil
+}
+
+func described(ctx context.Context, p *blob.GetPropertiesResponse) *storage.Attributes {
 	a := &storage.Attributes{
 		ContentType: value(p.ContentType), ContentEncoding: value(p.ContentEncoding), ContentDisposition: value(p.ContentDisposition),
 		ContentLanguage: value(p.ContentLanguage), CacheControl: value(p.CacheControl), EncryptionKey: value(p.EncryptionScope),
@@ -190,13 +213,10 @@ func (b *bucket) Attributes(ctx context.Context, path string) (*storage.Attribut
 	case value(p.LegalHold):
 		a.Locked = "legal hold"
 	case value(p.ImmutabilityPolicyExpiresOn).After(clock.Now(ctx)):
-		a.Locked = "retention until " + p.ImmutabilityPolicyExpiresOn.UTC().Format(time.DateOnly)
+		a.LockedUntil = p.ImmutabilityPolicyExpiresOn.UTC()
+		a.Locked = "retention until " + a.LockedUntil.Format(time.DateOnly)
 	}
-	if value(p.TagCount) == 0 {
-		return a, nil
-	}
-	a.Tags, err = b.tags(ctx, path)
-	return a, err
+	return a
 }
 
 func (b *bucket) tags(ctx context.Context, path string) (map[string]string, error) {

@@ -226,6 +226,23 @@ func (b *bucket) Attributes(ctx context.Context, path string) (*store.Attributes
 	if err != nil {
 		return nil, fail(ctx, "stat", path, err)
 	}
+	return described(ctx, a), nil
+}
+
+// VersionAttributes reads what a generation carries besides its content.
+func (b *bucket) VersionAttributes(ctx context.Context, v store.Version) (*store.Attributes, error) {
+	g, ok := generation(v.Version)
+	if !ok {
+		return nil, store.NewError("stat", v.Path, store.ErrPrecondition, "no version id", nil)
+	}
+	a, err := b.object(v.Path).Generation(g).Attrs(ctx)
+	if err != nil {
+		return nil, fail(ctx, "stat", v.Path, err)
+	}
+	return described(ctx, a), nil
+}
+
+func described(ctx context.Context, a *storage.ObjectAttrs) *store.Attributes {
 	out := &store.Attributes{
 		ContentType: a.ContentType, ContentEncoding: a.ContentEncoding, ContentDisposition: a.ContentDisposition,
 		ContentLanguage: a.ContentLanguage, CacheControl: a.CacheControl, Metadata: a.Metadata,
@@ -235,9 +252,10 @@ func (b *bucket) Attributes(ctx context.Context, path string) (*store.Attributes
 	case a.EventBasedHold, a.TemporaryHold:
 		out.Locked = "hold"
 	case a.RetentionExpirationTime.After(clock.Now(ctx)):
-		out.Locked = "retention until " + a.RetentionExpirationTime.UTC().Format(time.DateOnly)
+		out.LockedUntil = a.RetentionExpirationTime.UTC()
+		out.Locked = "retention until " + out.LockedUntil.Format(time.DateOnly)
 	}
-	return out, nil
+	return out
 }
 
 // keyName is a KMS key without the version that the service appends: a write

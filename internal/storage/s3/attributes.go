@@ -3,8 +3,11 @@ package s3
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -16,15 +19,39 @@ import (
 
 // Attributes reads what an object carries besides its content.
 func (b *bucket) Attributes(ctx context.Context, path string) (*storage.Attributes, error) {
-	h, err := b.head(ctx, "stat", path)
+	a, tagged, err := b.described(ctx, path, nil)
 	if err != nil {
 		return nil, err
 	}
-	a := &storage.Attributes{
+	if tagged {
+		if a.Tags, err = b.tags(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	return a, b.access(ctx, path, a)
+}
+
+// VersionAttributes reads what a version's headers say: all but its tags and
+// its access control list.
+func (b *bucket) VersionAttributes(ctx context.Context, v storage.Version) (*storage.Attributes, error) {
+	if v.Version == "" || v.DeleteMarker {
+		return nil, storage.NewError("stat", v.Path, fs.ErrNotExist, "", nil)
+	}
+	a, _, err := b.described(ctx, v.Path, &v.Version)
+	return a, err
+}
+
+func (b *bucket) described(ctx context.Context, path string, version *string) (a *storage.Attributes, tagged bool, err error) {
+	h, err := b.head(ctx, "stat", path, version)
+	if err != nil {
+		return nil, false, err
+	}
+	a = &storage.Attributes{
 		ContentType: aws.ToString(h.ContentType), ContentEncoding: aws.ToString(h.ContentEncoding),
 		ContentDisposition: aws.ToString(h.ContentDisposition), ContentLanguage: aws.ToString(h.ContentLanguage),
-		CacheControl: aws.ToString(h.CacheControl), Metadata: h.Metadata,
-		StorageClass: string(h.StorageClass), Encryption: string(h.ServerSideEncryption), EncryptionKey: aws.ToString(h.SSEKMSKeyId),
+		CacheControl: aws.ToString(h.CacheControl), Expires: aws.ToString(h.ExpiresString), Redirect: aws.ToString(h.WebsiteRedirectLocation),
+		Metadata: h.Metadata, StorageClass: string(h.StorageClass), Encryption: string(h.ServerSideEncryption),
+		EncryptionKey: aws.ToString(h.SSEKMSKeyId), BucketKey: aws.ToBool(h.BucketKeyEnabled),
 	}
 	switch h.StorageClass {
 	case types.StorageClassGlacier, types.StorageClassDeepArchive:
@@ -33,17 +60,23 @@ func (b *bucket) Attributes(ctx context.Context, path string) (*storage.Attribut
 	if h.ArchiveStatus != "" {
 		a.Archived = true
 	}
+	locked(ctx, a, h)
+	return a, h.TagCount == nil || *h.TagCount > 0, nil
+}
+
+// locked reads Object Lock's headers. They come to those only who may read them.
+func locked(ctx context.Context, a *storage.Attributes, h *s3.HeadObjectOutput) {
+	until := aws.ToTime(h.ObjectLockRetainUntilDate)
 	switch {
 	case h.ObjectLockLegalHoldStatus == types.ObjectLockLegalHoldStatusOn:
 		a.Locked = "legal hold"
-	case h.ObjectLockRetainUntilDate != nil && h.ObjectLockRetainUntilDate.After(clock.Now(ctx)):
-		a.Locked = "retention until " + h.ObjectLockRetainUntilDate.UTC().Format("2006-01-02")
+	case until.After(clock.Now(ctx)):
+		a.LockedUntil = until.UTC()
+		a.Locked = "retention until " + a.LockedUntil.Format(time.DateOnly)
+		if h.ObjectLockMode != "" {
+			a.Locked += " (" + string(h.ObjectLockMode) + ")"
+		}
 	}
-	if h.TagCount != nil && *h.TagCount == 0 {
-		return a, nil
-	}
-	a.Tags, err = b.tags(ctx, path)
-	return a, err
 }
 
 func (b *bucket) tags(ctx context.Context, path string) (map[string]string, error) {
@@ -98,13 +131,35 @@ func (a *attributes) tagging() *string {
 func (a *attributes) onPut(in *s3.PutObjectInput) {
 	in.ContentType, in.ContentEncoding, in.ContentDisposition = opt(a.ContentType), opt(a.ContentEncoding), opt(a.ContentDisposition)
 	in.ContentLanguage, in.CacheControl, in.Metadata, in.Tagging = opt(a.ContentLanguage), opt(a.CacheControl), a.Metadata, a.tagging()
+	in.Expires, in.WebsiteRedirectLocation = a.expires(), opt(a.Redirect)
 	in.StorageClass = types.StorageClass(a.StorageClass)
-	in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryption(a.Encryption), opt(a.EncryptionKey)
+	in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = types.ServerSideEncryption(a.Encryption), opt(a.EncryptionKey), a.bucketKey()
+	in.GrantFullControl, in.GrantRead = a.grant(types.PermissionFullControl), a.grant(types.PermissionRead)
+	in.GrantReadACP, in.GrantWriteACP = a.grant(types.PermissionReadAcp), a.grant(types.PermissionWriteAcp)
 }
 
 func (a *attributes) onMultipart(in *s3.CreateMultipartUploadInput) {
 	in.ContentType, in.ContentEncoding, in.ContentDisposition = opt(a.ContentType), opt(a.ContentEncoding), opt(a.ContentDisposition)
 	in.ContentLanguage, in.CacheControl, in.Metadata, in.Tagging = opt(a.ContentLanguage), opt(a.CacheControl), a.Metadata, a.tagging()
+	in.Expires, in.WebsiteRedirectLocation = a.expires(), opt(a.Redirect)
 	in.StorageClass = types.StorageClass(a.StorageClass)
-	in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryption(a.Encryption), opt(a.EncryptionKey)
+	in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = types.ServerSideEncryption(a.Encryption), opt(a.EncryptionKey), a.bucketKey()
+	in.GrantFullControl, in.GrantRead = a.grant(types.PermissionFullControl), a.grant(types.PermissionRead)
+	in.GrantReadACP, in.GrantWriteACP = a.grant(types.PermissionReadAcp), a.grant(types.PermissionWriteAcp)
+}
+
+func (a *attributes) bucketKey() *bool {
+	if !a.BucketKey {
+		return nil
+	}
+	return aws.Bool(true)
+}
+
+// expires is the header as a time: nobody but HTTP clients reads another form.
+func (a *attributes) expires() *time.Time {
+	t, err := http.ParseTime(a.Expires)
+	if err != nil {
+		return nil
+	}
+	return &t
 }

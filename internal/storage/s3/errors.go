@@ -62,6 +62,8 @@ func classOf(code string, status int) error {
 	switch code {
 	case "NoSuchKey", "NotFound", "NoSuchBucket", "NoSuchVersion":
 		return fs.ErrNotExist
+	case "InvalidObjectState":
+		return storage.ErrArchived
 	case "PreconditionFailed":
 		return storage.ErrPrecondition
 	case "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AllAccessDisabled":

@@ -27,10 +27,10 @@ func tag(etag string) *string {
 	return aws.String(`"` + etag + `"`)
 }
 
-func (b *bucket) head(ctx context.Context, op, path string) (*s3.HeadObjectOutput, error) {
+func (b *bucket) head(ctx context.Context, op, path string, version *string) (*s3.HeadObjectOutput, error) {
 	ctx2, cancel := patience(ctx, 0)
 	defer cancel()
-	out, err := b.client.HeadObject(ctx2, &s3.HeadObjectInput{Bucket: &b.name, Key: b.key(path)})
+	out, err := b.client.HeadObject(ctx2, &s3.HeadObjectInput{Bucket: &b.name, Key: b.key(path), VersionId: version})
 	return out, fail(ctx, op, path, err)
 }
 
@@ -43,7 +43,7 @@ func headInfo(path string, h *s3.HeadObjectOutput) storage.Info {
 
 // Stat describes an object: one request.
 func (b *bucket) Stat(ctx context.Context, path string) (storage.Info, error) {
-	h, err := b.head(ctx, "stat", path)
+	h, err := b.head(ctx, "stat", path, nil)
 	if err != nil {
 		return storage.Info{}, err
 	}
@@ -52,7 +52,7 @@ func (b *bucket) Stat(ctx context.Context, path string) (storage.Info, error) {
 
 // Open opens an object: one request.
 func (b *bucket) Open(ctx context.Context, path string) (storage.Object, error) {
-	h, err := b.head(ctx, "open", path)
+	h, err := b.head(ctx, "open", path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,11 @@ func (b *bucket) List(ctx context.Context, prefix string) iter.Seq2[storage.Info
 					return
 				}
 			}
-			if !aws.ToBool(page.IsTruncated) || aws.ToString(page.NextContinuationToken) == "" {
+			if !aws.ToBool(page.IsTruncated) {
+				return
+			}
+			if aws.ToString(page.NextContinuationToken) == "" {
+				yield(storage.Info{}, storage.NewError("list", prefix, storage.ErrTransient, "truncated", nil))
 				return
 			}
 			in.ContinuationToken = page.NextContinuationToken

@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -57,6 +58,9 @@ type bucket struct {
 	origin string // "s3://name/": what precedes the key in a path
 	server string // endpoint and account: copies between equal ones stay inside
 	splice bool
+
+	mu    sync.Mutex
+	lists ownership
 }
 
 // Open opens a bucket; it makes no request.

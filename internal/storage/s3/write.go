@@ -35,6 +35,7 @@ type writer struct {
 	plan   planner
 	queue  []part
 	upload string // multipart upload id
+	told   bool   // CreateOptions.OnUpload knows it
 	done   []types.CompletedPart
 	sums   []byte // MD5s of the parts, as far as their ETags are such
 	size   int64
@@ -135,10 +136,8 @@ func (w *writer) drain() error {
 }
 
 func (w *writer) send(p *part) error {
-	if w.upload == "" {
-		if err := w.begin(); err != nil {
-			return err
-		}
+	if err := w.begin(); err != nil {
+		return err
 	}
 	if len(w.done) >= maxParts {
 		return storage.NewError("write", w.path, storage.ErrNoSpace, "object has too many parts", nil)
@@ -179,7 +178,22 @@ func refusal(err error) bool {
 	return errors.Is(err, storage.ErrUnsupported) || errors.Is(err, fs.ErrPermission)
 }
 
+// begin begins the upload, and tells of it before anything is stored in it.
 func (w *writer) begin() error {
+	if w.upload == "" {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
+	if w.told || w.o.OnUpload == nil {
+		return nil
+	}
+	err := w.o.OnUpload(w.ctx, w.upload)
+	w.told = err == nil
+	return err
+}
+
+func (w *writer) open() error {
 	ctx, cancel := patience(w.ctx, 0)
 	defer cancel()
 	in := &s3.CreateMultipartUploadInput{Bucket: &w.b.name, Key: w.b.key(w.path)}
