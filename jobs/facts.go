@@ -215,7 +215,6 @@ func (r *Run) residueFacts(m *manifests.Manifest) {
 		if slices.ContainsFunc(m.Targets, func(t manifests.Target) bool { return t.Name == s.Target && len(t.Blockers) > 0 }) {
 			res.State, res.GoneBy = "pinned by ref", nil
 		}
-		r.objectResidue(m, &res)
-		m.Residue = append(m.Residue, res)
+		m.Residue = append(m.Residue, r.objectResidue(m, res)...)
 	}
 }

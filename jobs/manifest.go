@@ -115,7 +115,15 @@ func (r *Run) signManifest(ctx context.Context, id string, kind manifests.Kind, 
 	if err != nil {
 		return nil, err
 	}
-	m, err := r.buildManifest(id, kind, end)
+	var left []manifests.Exclusion
+	for _, t := range r.targets {
+		reasons, err := r.leftReasons(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, reasons...)
+	}
+	m, err := r.buildManifest(id, kind, end, left)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +178,9 @@ func (j *Job) head(id, run string, kind manifests.Kind, digest string) *manifest
 	}
 }
 
-// buildManifest states the facts of the journal. It reads no clock.
-func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time) (*manifests.Manifest, error) {
+// buildManifest states the facts of the journal, and the files that were left
+// as they were. It reads no clock.
+func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time, left []manifests.Exclusion) (*manifests.Manifest, error) {
 	p := &r.progress
 	m := r.job.head(id, r.ID(), kind, r.frozen.Digest)
 	m.Scope.Since, m.Scope.Until = optional(r.frozen.Since), optional(r.frozen.Until)
@@ -198,6 +207,7 @@ func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time) (*man
 	}
 	r.clockFacts(m, end)
 	r.scopeFacts(m)
+	m.Scope.Excluded = append(m.Scope.Excluded, left...)
 	for _, t := range r.targets {
 		r.targetFacts(m, t, kind)
 	}
@@ -293,9 +303,6 @@ func (r *Run) scopeFacts(m *manifests.Manifest) {
 			if s.Reason == "outside time range" {
 				m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: "files outside --since and --until", Target: t.name, Reason: s.Reason, Declared: true, Count: s.Files})
 			}
-		}
-		if n := r.leftAlone(t.slot); n > 0 {
-			m.Scope.Excluded = append(m.Scope.Excluded, manifests.Exclusion{What: "data files of an unsupported kind", Target: t.name, Reason: "unsupported file feature; see the evidence", Count: n})
 		}
 	}
 }

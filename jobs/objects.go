@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/keyset"
@@ -71,19 +72,36 @@ func (j *Job) prefixName(config int) string {
 	return tc.Prefix
 }
 
-// objectResidue says what becomes of what a bucket keeps by itself.
-func (r *Run) objectResidue(m *manifests.Manifest, res *manifests.Residue) {
-	for _, t := range r.targets {
-		if t.name != res.Target || t.prefix() == nil {
-			continue
-		}
-		switch pu := r.progress.purged[t.slot]; {
-		case res.Surface == surfaceSoft && !pu.Residue.GoneBy.IsZero():
-			res.State, res.GoneBy, res.Owner = "soft deleted", optional(pu.Residue.GoneBy), "the store"
-		case res.Surface == surfaceVersions && m.Times.Purged != nil:
-			res.State = "noncurrent version"
+// objectResidue splits what a surface found into what the store keeps by
+// itself, each kind with its date, and the rest.
+func (r *Run) objectResidue(m *manifests.Manifest, res manifests.Residue) (out []manifests.Residue) {
+	i := slices.IndexFunc(r.targets, func(t *boundTarget) bool { return t.name == res.Target && t.prefix() != nil })
+	if i < 0 {
+		return []manifests.Residue{res}
+	}
+	slot := r.targets[i].slot
+	last := r.progress.verified[slot]
+	pu, purged := r.progress.purged[slot]
+	if purged = purged && m.Times.Purged != nil; purged {
+		last = pu.Residue
+	}
+	if purged {
+		res.State, res.GoneBy, res.Owner = "unexplained", nil, ""
+		if res.Surface == surfaceVersions {
+			res.State = stateNoncurrent
 		}
 	}
+	for _, k := range last.Kept {
+		if k.Surface != res.Surface || !purged && !k.GoneBy.IsZero() && m.Times.PurgeDue != nil && !k.GoneBy.After(*m.Times.PurgeDue) {
+			continue // of another surface, or free by the time of the purge
+		}
+		res.Count -= k.Count
+		out = append(out, manifests.Residue{Target: res.Target, Surface: res.Surface, Count: k.Count, State: k.State, GoneBy: optional(k.GoneBy), Owner: "the store"})
+	}
+	if res.Count > 0 {
+		out = append(out, res)
+	}
+	return out
 }
 
 // prefix is the target as a prefix, or nil where it is a table.
@@ -104,24 +122,39 @@ func (w *Worker) work(t *boundTarget) objects.Work {
 	return objects.Work{RunID: w.run.ID(), Secret: w.run.Secret(), KeyID: w.keyID, Dry: w.dry, Select: t.sel, Bound: t.bound}
 }
 
+// storeTries is how often an object is tried again while its store answers other requests.
+const storeTries = 2
+
 // object processes one object of a prefix. An object that cannot be worked on
 // is left as it is and listed, and the others go on: they do not depend on it
 // as a table's files depend on each other.
 func (w *Worker) object(ctx context.Context, t *boundTarget, task warehouse.Task) (warehouse.Result, error) {
-	res, err := t.prefix().Process(ctx, w.work(t), task)
-	switch {
-	case err == nil:
-		return res, nil
-	case ctx.Err() != nil:
-		return res, context.Cause(ctx)
-	case runLevel(err):
-		return res, err
+	var res warehouse.Result
+	var err error
+	for try := 0; ; try++ {
+		res, err = t.prefix().Process(ctx, w.work(t), task)
+		switch {
+		case err == nil:
+			return res, nil
+		case ctx.Err() != nil:
+			return res, context.Cause(ctx)
+		case runLevel(err):
+			return res, err
+		case !storage.IsTransient(err):
+		// A store that is gone must not make a run pass over all that is left of
+		// the prefix; one object that cannot be had must not stop the others.
+		case t.prefix().Reachable(ctx) != nil:
+			return res, err
+		case try < storeTries:
+			continue
+		}
+		break
 	}
-	class := errorClass(err)
+	class := objects.Refusal(err)
+	if class == "" {
+		class = errorClass(err)
+	}
 	w.job.env.Log.WarnContext(ctx, "object left as it was", "target", t.name, "task", task.Index, "class", class, "error", err)
-	if class == "unsupported" {
-		class = unsupportedWhat(err)
-	}
 	if errors.Is(err, storage.ErrPrecondition) {
 		class = "object keeps changing"
 	}
@@ -161,6 +194,36 @@ func (r *Run) leftAlone(slot int) int64 {
 		}
 	}
 	return n
+}
+
+// maxReasons bounds how many reasons a manifest states one by one.
+const maxReasons = 20
+
+// leftReasons are the exclusions of a target whose files were left as they
+// were, one for each reason.
+func (r *Run) leftReasons(ctx context.Context, t *boundTarget) ([]manifests.Exclusion, error) {
+	if r.leftAlone(t.slot) == 0 {
+		return nil, nil
+	}
+	counts := map[string]int64{}
+	for res, err := range r.final(ctx, t.slot, r.progress.committed[t.slot]) {
+		if err != nil {
+			return nil, fmt.Errorf("read results: %w", err)
+		}
+		if res.Status != warehouse.LeftAlone {
+			continue
+		}
+		reason := res.Reason
+		if _, known := counts[reason]; !known && len(counts) >= maxReasons {
+			reason = "for other reasons; see the evidence"
+		}
+		counts[reason]++
+	}
+	var out []manifests.Exclusion
+	for _, reason := range sortedKeys(counts) {
+		out = append(out, manifests.Exclusion{What: "data files that were left as they were", Target: t.name, Reason: reason, Count: counts[reason]})
+	}
+	return out, nil
 }
 
 // restorePrefix puts back what a run erased from the objects of a prefix.

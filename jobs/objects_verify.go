@@ -30,8 +30,12 @@ const (
 	surfaceSoft     = "soft-deleted objects"
 )
 
-// stateNoncurrent is how a copy is stored that only its version id leads to.
-const stateNoncurrent = "noncurrent version"
+// States of what a prefix's store keeps.
+const (
+	stateNoncurrent = "noncurrent version"    // only its version id leads to it
+	stateLocked     = "locked by the store: " // and why
+	stateSoft       = "soft deleted"
+)
 
 // rules are what the verification of one object goes by.
 func (t *boundTarget) rules(path string) (records.Rules, bool, error) {
@@ -272,6 +276,9 @@ func (r *Run) keptPrefix(ctx context.Context, t *boundTarget, rec *verifyRecord)
 		}
 		rec.Surfaces = append(rec.Surfaces, s)
 	}
+	for _, h := range versions.Held {
+		rec.Kept = append(rec.Kept, keptRecord{Surface: surfaceVersions, State: stateLocked + h.Reason, Count: h.Count, GoneBy: h.Until})
+	}
 	return nil
 }
 
@@ -291,7 +298,7 @@ func (r *Run) residuePrefix(ctx context.Context, t *boundTarget) (verifyRecord, 
 	if keep.SoftDelete > 0 {
 		rec.Surfaces = append(rec.Surfaces, surfaceRecord{Surface: surfaceSoft, Result: manifests.Found, CoveragePPM: 1e6, Findings: 1,
 			Note: "the store keeps removed objects for " + keep.SoftDelete.String()})
-		rec.GoneBy = clock.Now(ctx).Add(keep.SoftDelete)
+		rec.Kept = append(rec.Kept, keptRecord{Surface: surfaceSoft, State: stateSoft, Count: 1, GoneBy: clock.Now(ctx).Add(keep.SoftDelete)})
 	}
 	if r.job.cfg.Grace > 0 {
 		if err := r.livePrefix(ctx, t, r.progress.committed[t.slot], map[uint64]bool{}, &rec); err != nil {

@@ -155,9 +155,17 @@ type verifyRecord struct {
 	Surfaces []surfaceRecord `json:"surfaces"`
 	Controls []controlRecord `json:"controls,omitempty"`
 	// Purge says that history or metadata holds what a purge removes.
-	Purge  bool      `json:"purge,omitempty"`
-	GoneBy time.Time `json:"gone_by,omitzero"` // when the store lets go of what it keeps by itself
-	Time   time.Time `json:"time"`
+	Purge bool         `json:"purge,omitempty"`
+	Kept  []keptRecord `json:"kept,omitempty"`
+	Time  time.Time    `json:"time"`
+}
+
+// keptRecord is what the store keeps by itself of what a surface found.
+type keptRecord struct {
+	Surface string    `json:"surface"`
+	State   string    `json:"state"`
+	Count   int64     `json:"count"`
+	GoneBy  time.Time `json:"gone_by,omitzero"` // when the store lets go, zero = there is no date
 }
 
 type surfaceRecord struct {

@@ -366,7 +366,7 @@ type Residue struct {
 	Surface string     `json:"surface"`
 	Count   int64      `json:"count"`
 	Bytes   int64      `json:"bytes,omitempty"`
-	State   string     `json:"state"` // "within grace", "pinned by ref", "soft deleted", "noncurrent version", "unexplained"
+	State   string     `json:"state"` // "within grace", "pinned by ref", "soft deleted", "noncurrent version", "locked by the store: …", "unexplained"
 	GoneBy  *time.Time `json:"gone_by,omitempty"`
 	Owner   string     `json:"owner,omitempty"`
 }

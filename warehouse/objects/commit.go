@@ -234,8 +234,8 @@ func (c *committer) one(ctx context.Context, res warehouse.Result) error {
 		case err == nil:
 			c.note(res, extra)
 			return nil
-		case errors.Is(err, fs.ErrPermission):
-			c.note(leftAlone(res, "access denied"), true)
+		case Refusal(err) != "":
+			c.note(leftAlone(res, Refusal(err)), true)
 			return nil
 		case ctx.Err() != nil, storage.IsTransient(err), errors.Is(err, storage.ErrNoSpace), errors.Is(err, storage.ErrReadOnly), errors.Is(err, storage.ErrUnknownOutcome):
 			return fmt.Errorf("replace object of task %d: %w", res.Task.Index, err)
@@ -307,13 +307,16 @@ func (t *Target) replace(ctx context.Context, runID string, res warehouse.Result
 	if err != nil {
 		return fmt.Errorf("read attributes: %w", err)
 	}
+	if err := admit(like); err != nil { // it may have been locked since the scan
+		return err
+	}
 	if err := t.protect(ctx, runID, res.Task, like); err != nil {
 		return fmt.Errorf("keep the old content: %w", err)
 	}
 	if res.Status == warehouse.Dropped {
 		err = storage.RemoveIf(ctx, t.store, path, now.ETag)
 	} else {
-		err = t.put(ctx, now, res, like)
+		err = t.put(ctx, runID, now, res, like)
 	}
 	if err == nil {
 		return nil
@@ -329,7 +332,7 @@ func (t *Target) replace(ctx context.Context, runID string, res warehouse.Result
 	return err
 }
 
-func (t *Target) put(ctx context.Context, now storage.Info, res warehouse.Result, like *storage.Attributes) error {
+func (t *Target) put(ctx context.Context, runID string, now storage.Info, res warehouse.Result, like *storage.Attributes) error {
 	staged, err := t.store.Open(ctx, res.Output.Path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -341,7 +344,7 @@ func (t *Target) put(ctx context.Context, now storage.Info, res warehouse.Result
 	if n := staged.Info().Size; n != res.Output.Size {
 		return storage.NewError("open", res.Output.Path, storage.ErrPrecondition, "new content has another size", nil)
 	}
-	return t.copyTo(ctx, staged, now.Path, storage.CreateOptions{IfMatch: now.ETag, Like: like})
+	return t.copyTo(ctx, staged, now.Path, t.options(runID, storage.CreateOptions{IfMatch: now.ETag, Like: like}))
 }
 
 // done says whether an object that is not the planned one is already the

@@ -3,6 +3,8 @@ package objects
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
@@ -73,6 +75,43 @@ type Versions struct {
 	Kept       bool  // the bucket keeps versions
 	Untold     bool  // whether it does cannot be told: unsupported, or access denied
 	Seen, Hits int64 // noncurrent versions of data objects, and those that hold an erased key
+	Held       []Held
+}
+
+// Held are those of the hits that the store does not let go.
+type Held struct {
+	Reason string
+	Count  int64
+	Until  time.Time // when it lets go of the last of them, zero = there is no date
+}
+
+// keeps asks why the store would not let a version go, "" = it would, as far as
+// it tells, and until when.
+func (t *Target) keeps(ctx context.Context, v storage.Version) (why string, until time.Time) {
+	a, err := storage.VersionAttributes(ctx, t.store, v)
+	switch {
+	case err != nil:
+		return "", time.Time{}
+	case !a.LockedUntil.IsZero():
+		return "retention", a.LockedUntil
+	case a.Locked != "":
+		return a.Locked, time.Time{}
+	case a.Archived:
+		return storage.ErrArchived.Error(), time.Time{}
+	}
+	return "", time.Time{}
+}
+
+func (v *Versions) held(reason string, until time.Time) {
+	i := slices.IndexFunc(v.Held, func(h Held) bool { return h.Reason == reason })
+	if i < 0 {
+		i = len(v.Held)
+		v.Held = append(v.Held, Held{Reason: reason})
+	}
+	h := &v.Held[i]
+	if h.Count++; until.After(h.Until) {
+		h.Until = until
+	}
 }
 
 // versionHolds says whether any noncurrent version holds an erased key, as far
@@ -125,6 +164,9 @@ func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.Bound
 			// What cannot be read may hold a key: it is said to.
 			if hit, err := t.holds(ctx, version, bound); hit || err != nil {
 				v.Hits++
+				if why, until := t.keeps(ctx, version); why != "" {
+					v.held(why, until)
+				}
 				if found != nil {
 					found(version.Info)
 				}

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/sourcegraph/conc/pool"
 
@@ -24,16 +24,13 @@ const (
 	kindUpload  = "unfinished upload"
 )
 
-// staleUpload is the age from which an unfinished upload in an object's place,
-// begun while the run was at work, is taken for the run's own.
-const staleUpload = 24 * time.Hour
-
 // Purge removes the run's protected copies, and, on a versioned bucket, every
 // noncurrent version of the target's objects that holds an erased key, whoever
 // wrote it, with the delete markers that hide nothing any more. Versions are
-// read to know: keys are exact, never prefixes.
+// read to know: keys are exact, never prefixes. What the store does not let go
+// stays: it is a blocker, unless the store has a date for it (see Kept).
 func (t *Target) Purge(ctx context.Context, req warehouse.PurgeRequest) (*warehouse.Purged, error) {
-	r := &remover{t: t, req: &req, record: req.Record, blocked: map[string]int64{}}
+	r := &remover{t: t, req: &req, record: req.Record, blocked: map[blocked]int64{}}
 	bound, err := t.Bind(ctx, req.Selection)
 	if err != nil {
 		return nil, err
@@ -47,35 +44,37 @@ func (t *Target) Purge(ctx context.Context, req warehouse.PurgeRequest) (*wareho
 			return nil, err
 		}
 	}
-	if err := r.own(ctx, req.RunID); err != nil {
-		return nil, err
-	}
-	if !req.DryRun {
+	if !req.DryRun { // before the run's folder goes, which says which uploads are its own
 		if err := r.uploads(ctx, req.RunID); err != nil {
 			return nil, err
 		}
 	}
+	if err := r.own(ctx, req.RunID); err != nil {
+		return nil, err
+	}
 	if r.out.After, err = t.Describe(ctx); err != nil {
 		return nil, err
 	}
-	for reason, n := range r.blocked {
-		r.out.Blockers = append(r.out.Blockers, warehouse.Blocker{Ref: fmt.Sprintf("%d versions", n), Type: kindVersion, Reason: reason})
+	for b, n := range r.blocked {
+		r.out.Blockers = append(r.out.Blockers, warehouse.Blocker{Ref: fmt.Sprintf("%d × %s", n, b.kind), Type: "files", Reason: b.reason})
 	}
+	slices.SortFunc(r.out.Blockers, func(a, b warehouse.Blocker) int { return strings.Compare(a.Ref+a.Reason, b.Ref+b.Reason) })
 	return &r.out, nil
 }
 
 // CleanAttempts removes everything below the run's folder.
 func (t *Target) CleanAttempts(ctx context.Context, runID string, record func(context.Context, warehouse.PhysicalDelete) error) (int64, error) {
-	r := &remover{t: t, req: &warehouse.PurgeRequest{}, record: record, blocked: map[string]int64{}}
-	if err := r.own(ctx, runID); err != nil {
-		return r.out.FilesRemoved, err
+	r := &remover{t: t, req: &warehouse.PurgeRequest{}, record: record, blocked: map[blocked]int64{}}
+	err := r.uploads(ctx, runID)
+	if err == nil {
+		err = r.own(ctx, runID)
 	}
-	return r.out.FilesRemoved, r.uploads(ctx, runID)
+	return r.out.FilesRemoved, err
 }
 
 // CleanStaged removes the new contents that a commit has put in their places.
 func (t *Target) CleanStaged(ctx context.Context, runID string) error {
-	r := &remover{t: t, req: &warehouse.PurgeRequest{}, blocked: map[string]int64{}}
+	r := &remover{t: t, req: &warehouse.PurgeRequest{}, blocked: map[blocked]int64{}}
 	return r.under(ctx, t.runFolder(runID)+"new/")
 }
 
@@ -85,9 +84,12 @@ type remover struct {
 	record  func(context.Context, warehouse.PhysicalDelete) error
 	mu      sync.Mutex
 	out     warehouse.Purged
-	blocked map[string]int64 // why versions could not go
+	blocked map[blocked]int64 // what could not go
 	steps   int
 }
+
+// blocked is why things of one kind could not go.
+type blocked struct{ kind, reason string }
 
 func (r *remover) fence(ctx context.Context) error {
 	r.steps++
@@ -129,6 +131,10 @@ func (r *remover) under(ctx context.Context, folder string) error {
 			paths[i] = info.Path
 		}
 		for i, err := range storage.RemoveAll(ctx, r.t.store, paths) {
+			if errors.Is(err, fs.ErrPermission) {
+				r.block(kindOwn, err)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("remove the run's own copies: %w", err)
 			}
@@ -175,47 +181,18 @@ func (t *Target) forgetVersions(ctx context.Context, at string) error {
 		if v.Path != at && !strings.HasSuffix(at, "/") {
 			continue
 		}
-		if err := storage.RemoveVersion(ctx, t.store, v); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove versions of the run's own copies: %w", err)
-		}
-	}
-	return nil
-}
-
-// uploads aborts what the run began and did not finish: everything in its own
-// folder, and in objects' places what it began more than a day ago.
-func (r *remover) uploads(ctx context.Context, runID string) error {
-	began, known := runStart(runID)
-	for u, err := range storage.Unfinished(ctx, r.t.store, r.t.prefix) {
-		if errors.Is(err, errors.ErrUnsupported) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("list unfinished uploads: %w", err)
-		}
-		own := strings.HasPrefix(u.Path, r.t.runFolder(runID))
-		stale := known && !u.Started.Before(began) && u.Started.Before(began.Add(staleUpload)) && clock.Now(ctx).Sub(u.Started) > staleUpload
-		if !own && !stale {
+		err := storage.RemoveVersion(ctx, t.store, v)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err := storage.RemoveUnfinished(ctx, r.t.store, u); err != nil {
-			return fmt.Errorf("abort an unfinished upload: %w", err)
+		// A bucket that locks whatever is written to it locks these too. They hold no
+		// erased record: on a versioned bucket no old content is copied.
+		if a, aerr := storage.VersionAttributes(ctx, t.store, v); aerr == nil && a.Locked != "" {
+			continue
 		}
-		if err := r.removed(ctx, kindUpload, storage.Info{Path: u.Path, Version: u.ID}); err != nil {
-			return err
-		}
+		return fmt.Errorf("remove versions of the run's own copies: %w", err)
 	}
 	return nil
-}
-
-// runStart reads the time that a run's id holds.
-func runStart(runID string) (time.Time, bool) {
-	parts := strings.Split(runID, "-")
-	if len(parts) < 2 {
-		return time.Time{}, false
-	}
-	at, err := time.Parse("20060102T150405Z", parts[len(parts)-2])
-	return at, err == nil
 }
 
 // versions walks all versions of the prefix, one key's at a time.
@@ -271,30 +248,13 @@ func (r *remover) key(ctx context.Context, versions []storage.Version, bound []w
 			hides++
 			continue
 		}
-		hit, err := r.t.holds(ctx, v, bound)
+		went, err := r.version(ctx, v, bound)
 		if err != nil {
-			r.block(err)
+			return err
+		}
+		if !went {
 			hides++
 			continue
-		}
-		if !hit {
-			hides++
-			continue
-		}
-		if r.t.cfg.Versions == "report" {
-			r.block(errReported)
-			hides++
-			continue
-		}
-		if !r.req.DryRun {
-			if err := storage.RemoveVersion(ctx, r.t.store, v); err != nil {
-				if !errors.Is(err, fs.ErrPermission) {
-					return fmt.Errorf("remove a noncurrent version: %w", err)
-				}
-				r.block(err)
-				hides++
-				continue
-			}
 		}
 		gone++
 		if err := r.removed(ctx, kindVersion, v.Info); err != nil {
@@ -307,6 +267,44 @@ func (r *remover) key(ctx context.Context, versions []storage.Version, bound []w
 	return r.markers(ctx, versions)
 }
 
+// version removes a noncurrent version if it holds an erased key.
+func (r *remover) version(ctx context.Context, v storage.Version, bound []warehouse.BoundMatch) (gone bool, err error) {
+	hit, err := r.t.holds(ctx, v, bound)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return false, err
+	case err != nil:
+		r.block(kindVersion, err)
+		return false, nil
+	case !hit:
+		return false, nil
+	case r.t.cfg.Versions == "report":
+		r.block(kindVersion, errReported)
+		return false, nil
+	case r.req.DryRun:
+		return true, nil
+	}
+	err = storage.RemoveVersion(ctx, r.t.store, v)
+	if err == nil {
+		return true, nil
+	}
+	if storage.IsTransient(err) || ctx.Err() != nil {
+		return false, fmt.Errorf("remove a noncurrent version: %w", err)
+	}
+	why, until := r.t.keeps(ctx, v)
+	switch {
+	case why != "" && !until.IsZero():
+		return false, nil // residue with a date: see Kept
+	case why != "":
+		r.note(kindVersion, why)
+	case errors.Is(err, fs.ErrPermission):
+		r.block(kindVersion, err)
+	default:
+		return false, fmt.Errorf("remove a noncurrent version: %w", err)
+	}
+	return false, nil
+}
+
 // markers removes all delete markers of a key of which nothing else is left.
 func (r *remover) markers(ctx context.Context, versions []storage.Version) error {
 	for _, v := range versions {
@@ -314,7 +312,12 @@ func (r *remover) markers(ctx context.Context, versions []storage.Version) error
 			continue
 		}
 		if !r.req.DryRun {
-			if err := storage.RemoveVersion(ctx, r.t.store, v); err != nil {
+			err := storage.RemoveVersion(ctx, r.t.store, v)
+			if errors.Is(err, fs.ErrPermission) {
+				r.block(kindMarker, err)
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("remove a delete marker: %w", err)
 			}
 		}
@@ -328,18 +331,24 @@ func (r *remover) markers(ctx context.Context, versions []storage.Version) error
 // errReported: the job asks for versions to be reported only.
 var errReported = errors.New("policy reports noncurrent versions")
 
-func (r *remover) block(err error) {
+func (r *remover) block(kind string, err error) { r.note(kind, blockReason(err)) }
+
+func (r *remover) note(kind, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.blocked[blockReason(err)]++
+	r.blocked[blocked{kind, reason}]++
 }
 
 func blockReason(err error) string {
 	switch {
 	case errors.Is(err, errReported):
 		return "holds erased records; the job's policy is to report versions"
+	case errors.Is(err, storage.ErrArchived):
+		return "archived storage class: restore it, and a later run sees whether it holds erased records"
+	case errors.Is(err, storage.ErrLocked):
+		return storage.ErrLocked.Error()
 	case errors.Is(err, fs.ErrPermission):
-		return "the store refuses its removal or reading: object lock, legal hold, or access denied"
+		return "access denied"
 	}
 	return "could not be read to see whether it holds erased records"
 }

@@ -37,7 +37,7 @@ func (t *Target) RestoreObject(ctx context.Context, w Work, res warehouse.Result
 		if done, err := t.undelete(ctx, res.Task); done || err != nil {
 			return err
 		}
-		err = t.copyTo(ctx, old, where, storage.CreateOptions{IfNotExists: true, Like: t.attributesOfOld(ctx, w.RunID, res)})
+		err = t.copyTo(ctx, old, where, t.options(w.RunID, storage.CreateOptions{IfNotExists: true, Like: t.attributesOfOld(ctx, w.RunID, res)}))
 		if errors.Is(err, storage.ErrExists) {
 			return t.restoreBeside(ctx, w, res, old)
 		}
@@ -54,7 +54,7 @@ func (t *Target) RestoreObject(ctx context.Context, w Work, res warehouse.Result
 		if err != nil {
 			return err
 		}
-		err = t.copyTo(ctx, old, where, storage.CreateOptions{IfMatch: now.ETag, Like: like})
+		err = t.copyTo(ctx, old, where, t.options(w.RunID, storage.CreateOptions{IfMatch: now.ETag, Like: like}))
 		if !errors.Is(err, storage.ErrPrecondition) {
 			return err
 		}
@@ -138,7 +138,7 @@ func (t *Target) restoreBeside(ctx context.Context, w Work, res warehouse.Result
 		return nil
 	}
 	where := beside(res.Task.File.Path, w.RunID)
-	dst, err := t.store.Create(ctx, where, storage.CreateOptions{IfNotExists: true})
+	dst, err := t.store.Create(ctx, where, t.options(w.RunID, storage.CreateOptions{IfNotExists: true}))
 	if err == nil {
 		if _, err = f.rewrite(ctx, dst, rewriter.Options{}); err != nil {
 			_ = dst.Abort()

@@ -72,6 +72,11 @@ func (t *Target) Check(ctx context.Context, sel warehouse.Selection) error {
 	if _, err := t.Bind(ctx, sel); err != nil {
 		return err
 	}
+	return t.Reachable(ctx)
+}
+
+// Reachable says whether the store answers: it lists the prefix's beginning.
+func (t *Target) Reachable(ctx context.Context) error {
 	for _, err := range t.store.List(ctx, t.prefix) {
 		if err != nil {
 			return fmt.Errorf("list: %w", err)

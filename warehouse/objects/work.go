@@ -84,7 +84,11 @@ func (t *Target) processOnce(ctx context.Context, w Work, task warehouse.Task) (
 	if res.Keys, err = warehouse.KeyNumbers(m.keys(f.keys, len(w.Bound))); err != nil {
 		return res, err
 	}
-	if err := t.admit(ctx, task.File.Path); err != nil {
+	a, err := storage.GetAttributes(ctx, t.store, task.File.Path)
+	if err != nil {
+		return res, fmt.Errorf("read attributes: %w", err)
+	}
+	if err := admit(a); err != nil {
 		return res, err
 	}
 	res.Status, res.Method = warehouse.Rewritten, "rewritten"
@@ -131,20 +135,35 @@ func (t *Target) count(res *warehouse.Result, f *found, m *objectMatch, w Work) 
 	}
 }
 
-// admit refuses, before anything is written, an object that the store would
-// not let go.
-func (t *Target) admit(ctx context.Context, path string) error {
-	a, err := storage.GetAttributes(ctx, t.store, path)
-	if err != nil {
-		return fmt.Errorf("read attributes: %w", err)
-	}
+// admit refuses an object that the store would not let go, and one whose
+// replacement would not be what it was.
+func admit(a *storage.Attributes) error {
 	switch {
 	case a.Locked != "":
-		return &rewriter.UnsupportedError{What: "object is locked by the store: " + a.Locked}
+		return &rewriter.UnsupportedError{What: storage.ErrLocked.Error() + ": " + a.Locked}
 	case a.Archived:
-		return &rewriter.UnsupportedError{What: "object is in an archived storage class"}
+		return &rewriter.UnsupportedError{What: storage.ErrArchived.Error()}
+	case a.Unkept != "":
+		return &rewriter.UnsupportedError{What: "a replacement could not keep " + a.Unkept}
 	}
 	return nil
+}
+
+// Refusal says in the words of results why the store, or what an object is,
+// keeps a run from changing it; "" = another kind of error.
+func Refusal(err error) string {
+	var u *rewriter.UnsupportedError
+	switch {
+	case errors.As(err, &u):
+		return u.What
+	case errors.Is(err, storage.ErrLocked):
+		return storage.ErrLocked.Error()
+	case errors.Is(err, storage.ErrArchived):
+		return storage.ErrArchived.Error()
+	case errors.Is(err, fs.ErrPermission):
+		return "access denied"
+	}
+	return ""
 }
 
 // stage writes the new content. The name follows from run, object and keys, so
