@@ -3,6 +3,7 @@ package verifier
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/apache/arrow-go/v18/parquet"
@@ -128,12 +129,12 @@ func (s *pageStream) scanIndexes(p *rawPage, t *entryTable, rows *rowCounter, hi
 		return err
 	}
 	if maxRep > 0 {
-		if bt.rep, err = expandLevels(d.rep, maxRep, d.entries); err != nil {
+		if bt.rep, err = expandLevels(nil, d.rep, maxRep, d.entries); err != nil {
 			return err
 		}
 	}
 	if maxDef > 0 && len(s.selected) > 0 {
-		if bt.def, err = expandLevels(d.def, maxDef, d.entries); err != nil {
+		if bt.def, err = expandLevels(nil, d.def, maxDef, d.entries); err != nil {
 			return err
 		}
 	}
@@ -155,17 +156,26 @@ func (s *pageStream) bitPacked(p *rawPage) bool {
 	return p.field(0, 1) != pageDataV2 && (s.l.desc.MaxRepetitionLevel() > 0 && p.field(5, 4) == encBitPacked || s.l.maxDef() > 0 && p.field(5, 3) == encBitPacked)
 }
 
-// split takes a page apart; bit-packed definition levels are errors. How many
-// values there are is what the levels say, and a header that says otherwise is an error.
-func (s *pageStream) split(p *rawPage) (d splitPage, err error) {
+// split takes a page apart. A v2 header that tells another number of values than
+// the levels do is an error.
+func (s *pageStream) split(p *rawPage) (splitPage, error) {
+	d, err := s.parts(p)
+	if err == nil && p.field(0, 1) == pageDataV2 && d.defined != d.entries-int(p.field(8, 2)) {
+		err = errCorrupt
+	}
+	return d, err
+}
+
+// parts takes a page apart; bit-packed definition levels are errors. How many
+// values there are is what the levels say.
+func (s *pageStream) parts(p *rawPage) (d splitPage, err error) {
 	if d.values, err = s.uncompressed(p); err != nil {
 		return d, err
 	}
 	maxDef, maxRep := s.l.maxDef(), s.l.desc.MaxRepetitionLevel()
 	d.entries = int(p.values())
 	d.defined = d.entries
-	v2 := p.field(0, 1) == pageDataV2
-	if v2 { // uncompressed has checked that both lie within the page
+	if p.field(0, 1) == pageDataV2 { // uncompressed has checked that both lie within the page
 		rep, def := p.field(8, 6), p.field(8, 5)
 		if rep < 0 || def < 0 {
 			return d, errCorrupt
@@ -191,21 +201,20 @@ func (s *pageStream) split(p *rawPage) (d splitPage, err error) {
 			return d, err
 		}
 	}
-	if v2 && d.defined != d.entries-int(p.field(8, 2)) {
-		return d, errCorrupt
-	}
 	return d, nil
 }
 
-// expandLevels decodes n levels.
-func expandLevels(b []byte, maxLevel int16, n int) ([]int16, error) {
-	out := make([]int16, 0, n)
+// expandLevels decodes n levels into dst's memory.
+func expandLevels(dst []int16, b []byte, maxLevel int16, n int) ([]int16, error) {
+	out := slices.Grow(dst[:0], n)
 	err := decodeHybrid(b, bitsFor(maxLevel), n, func(v uint64, times int) error {
 		if v > uint64(maxLevel) {
 			return errCorrupt
 		}
-		for range times {
-			out = append(out, int16(v))
+		at := len(out)
+		out = out[:at+times]
+		for i := range out[at:] {
+			out[at+i] = int16(v)
 		}
 		return nil
 	})

@@ -7,7 +7,8 @@
 // Three questions, three entry points:
 //
 //   - Survivors: is the new file the old one less the rows that had to go? It
-//     compares every leaf column, levels and values, in bounded memory. Pages
+//     compares every leaf column, levels and values, in bounded memory, PLAIN
+//     values as the bytes that they are. Pages
 //     that are equal as stored are skipped on both sides, so the cost follows
 //     what was rewritten. The same scan that finds the keys in the old file, and
 //     not in the new one, is the positive control.

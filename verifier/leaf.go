@@ -20,15 +20,20 @@ type batch struct {
 	def, rep []int16 // nil when the maximum level is 0
 	nvals    int     // values, nulls left out
 
-	width int                         // bytes a value of a fixed-width type
-	fixed []byte                      // nvals × width, as stored (little endian)
-	bytes []parquet.ByteArray         // BYTE_ARRAY
-	flba  []parquet.FixedLenByteArray // FIXED_LEN_BYTE_ARRAY
+	// Values are in one of these.
+	raw    []byte                      // PLAIN byte arrays, each behind its length:
+	starts []uint32                    // value i is raw[starts[i]+4 : starts[i+1]]
+	width  int                         // bytes a value of a fixed-width type
+	fixed  []byte                      // nvals × width, as stored (little endian)
+	bytes  []parquet.ByteArray         // BYTE_ARRAY
+	flba   []parquet.FixedLenByteArray // FIXED_LEN_BYTE_ARRAY
 }
 
 // value returns the i-th value's bytes: PLAIN encoding without a length.
 func (b *batch) value(i int) []byte {
 	switch {
+	case b.starts != nil:
+		return b.raw[b.starts[i]+4 : b.starts[i+1]]
 	case b.bytes != nil:
 		return b.bytes[i]
 	case b.flba != nil:
@@ -62,6 +67,9 @@ type leaf struct {
 	defs []int16
 	reps []int16
 	bits []byte
+
+	pageDefs, pageReps []int16 // levels of a whole page, and
+	starts             []uint32
 }
 
 func (f *parquetFile) leaf(ctx context.Context, col int) *leaf {
@@ -152,7 +160,7 @@ func (l *leaf) decode() (*batch, error) {
 	var total int64
 	var n int
 	var err error
-	l.b.bytes, l.b.flba = nil, nil
+	l.b.bytes, l.b.flba, l.b.raw, l.b.starts = nil, nil, nil, nil
 	switch r := l.rdr.(type) {
 	case *file.Int32ColumnChunkReader:
 		grow(&l.i32)

@@ -15,6 +15,7 @@ import (
 const (
 	encPlain           = 0
 	encPlainDictionary = 2
+	encRLE             = 3
 	encBitPacked       = 4
 	encRLEDictionary   = 8
 )
@@ -33,8 +34,8 @@ type pageVisitor struct {
 	done   func() bool // no more values are wanted
 }
 
-// walkChunk reads a chunk once. Pages of the dictionary's indexes are decoded
-// by ourselves, pages of plain values by arrow-go and only if values are wanted.
+// walkChunk reads a chunk once. Pages of other values than the dictionary's are
+// decoded only if values are wanted.
 func walkChunk(ctx context.Context, f *parquetFile, rg, col int, v pageVisitor) (*chunkPages, error) {
 	s, err := newPageStream(ctx, f, col)
 	if err != nil {

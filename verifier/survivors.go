@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -293,7 +294,7 @@ type span struct {
 // survivorStream yields a leaf's entries without those of excluded rows.
 type survivorStream struct {
 	s     *pageStream
-	gone  roaring64.IntPeekable64
+	gone  excludedRows
 	b     *batch
 	at, v int   // next entry and value of b
 	end   int   // entries of b before this one survive
@@ -305,10 +306,9 @@ func newSurvivorStream(ctx context.Context, f *parquetFile, col int, gone *roari
 	if err != nil {
 		return nil, err
 	}
+	p.raw = true
 	s := &survivorStream{s: p, rowAt: -1}
-	if gone != nil && !gone.IsEmpty() {
-		s.gone = gone.Iterator()
-	}
+	s.gone.open(gone)
 	return s, nil
 }
 
@@ -346,7 +346,7 @@ func (s *survivorStream) more() (bool, error) {
 
 // pass skips a page that has no excluded row; false: it has one, or may have.
 func (s *survivorStream) pass(p *rawPage) (bool, error) {
-	if s.gone == nil || !s.gone.HasNext() {
+	if s.gone.next == noRow {
 		s.s.skip()
 		return true, nil
 	}
@@ -361,8 +361,7 @@ func (s *survivorStream) pass(p *rawPage) (bool, error) {
 	if first < 0 {
 		return false, errCorrupt
 	}
-	s.gone.AdvanceIfNeeded(uint64(first))
-	if s.gone.HasNext() && s.gone.PeekNext() <= uint64(s.rowAt+n) {
+	if s.gone.from(first) <= s.rowAt+n {
 		return false, nil
 	}
 	s.rowAt += n
@@ -377,7 +376,7 @@ func (s *survivorStream) extend() {
 		if s.startsRow(s.at) {
 			s.rowAt++
 		}
-		if !s.excludes(s.rowAt) {
+		if s.gone.from(s.rowAt) != s.rowAt {
 			break
 		}
 		if s.hasValue(s.at) {
@@ -388,11 +387,17 @@ func (s *survivorStream) extend() {
 	if s.at == b.n {
 		return
 	}
-	if s.end++; s.gone == nil || !s.gone.HasNext() {
+	s.end++
+	next := s.gone.next
+	if next == noRow {
 		s.rest()
 		return
 	}
-	next := int64(s.gone.PeekNext())
+	if b.rep == nil {
+		n := min(int64(b.n-s.end), next-s.rowAt-1)
+		s.end, s.rowAt = s.end+int(n), s.rowAt+n
+		return
+	}
 	for ; s.end < b.n; s.end++ {
 		if s.startsRow(s.end) {
 			if s.rowAt+1 == next {
@@ -421,12 +426,41 @@ func (s *survivorStream) startsRow(i int) bool { return s.b.rep == nil || s.b.re
 
 func (s *survivorStream) hasValue(i int) bool { return s.b.def == nil || s.b.def[i] == s.s.l.maxDef() }
 
-func (s *survivorStream) excludes(row int64) bool {
-	if s.gone == nil {
-		return false
+// excludedRows walks the positions of excluded rows in order.
+type excludedRows struct {
+	next int64 // the first that was not passed; noRow at the end
+	it   roaring64.ManyIntIterable64
+	buf  []uint64
+	left []uint64
+}
+
+const noRow = math.MaxInt64
+
+func (e *excludedRows) open(rows *roaring64.Bitmap) {
+	if e.next = noRow; rows == nil || rows.IsEmpty() {
+		return
 	}
-	s.gone.AdvanceIfNeeded(uint64(max(0, row)))
-	return s.gone.HasNext() && s.gone.PeekNext() == uint64(row)
+	e.it, e.buf = rows.ManyIterator(), make([]uint64, 512)
+	e.advance()
+}
+
+func (e *excludedRows) advance() {
+	if len(e.left) == 0 {
+		e.left = e.buf[:e.it.NextMany(e.buf)]
+	}
+	if len(e.left) == 0 {
+		e.next = noRow
+		return
+	}
+	e.next, e.left = int64(e.left[0]), e.left[1:]
+}
+
+// from is the first excluded row at or behind one.
+func (e *excludedRows) from(row int64) int64 {
+	for e.next < row {
+		e.advance()
+	}
+	return e.next
 }
 
 // skip consumes n entries of the present run.
@@ -451,8 +485,11 @@ func equalEntries(x, y span, n int, maxDef int16) bool {
 	if x.b.rep != nil && !slices.Equal(x.b.rep[x.at:x.at+n], y.b.rep[y.at:y.at+n]) {
 		return false
 	}
-	if w := x.b.width; w > 0 {
-		return w == y.b.width && bytes.Equal(x.b.fixed[x.v*w:(x.v+values)*w], y.b.fixed[y.v*w:(y.v+values)*w])
+	if w := x.b.width; w > 0 && w == y.b.width {
+		return bytes.Equal(x.b.fixed[x.v*w:(x.v+values)*w], y.b.fixed[y.v*w:(y.v+values)*w])
+	}
+	if x.b.starts != nil && y.b.starts != nil { // the lengths are among the bytes
+		return bytes.Equal(x.b.raw[x.b.starts[x.v]:x.b.starts[x.v+values]], y.b.raw[y.b.starts[y.v]:y.b.starts[y.v+values]])
 	}
 	for i := range values {
 		if !bytes.Equal(x.b.value(x.v+i), y.b.value(y.v+i)) {
