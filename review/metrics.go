@@ -2,10 +2,12 @@ package review
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/manifests"
@@ -48,8 +50,23 @@ func newMetrics(s *Server) *metrics {
 	m.requests = d("requests", "Erasure requests by status; absent when the server cannot read requests.", "status")
 	m.requestsMissed = d("requests_deadline_missed", "Open requests past their deadline, or whose last copies go after it.")
 	m.requestNext = d("next_request_deadline_timestamp_seconds", "Earliest deadline of an open request.")
-	m.registry.MustRegister(m, m.refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// handler serves them. The gauges are of the request: its time, and its end.
+func (m *metrics) handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		own := prometheus.NewRegistry()
+		own.MustRegister(scrape{m, r.Context()})
+		promhttp.HandlerFor(prometheus.Gatherers{m.registry, own}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	})
+}
+
+// scrape is one reading of the gauges.
+type scrape struct {
+	*metrics
+	ctx context.Context
 }
 
 // Describe implements prometheus.Collector.
@@ -71,8 +88,8 @@ type jobSums struct {
 }
 
 // Collect implements prometheus.Collector.
-func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	ctx := context.Background()
+func (m scrape) Collect(ch chan<- prometheus.Metric) {
+	ctx := m.ctx
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

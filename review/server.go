@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/internal/storage"
@@ -109,7 +108,7 @@ func (s *Server) routes() *http.ServeMux {
 	page("/log", s.log)
 	page("/assets/{name}", s.asset)
 	page("/", func(http.ResponseWriter, *http.Request) error { return errNotFound })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", s.metrics.handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
@@ -157,4 +156,4 @@ func loopback(a net.Addr) bool {
 	return ok && t.IP.IsLoopback()
 }
 
-var _ prometheus.Collector = (*metrics)(nil)
+var _ prometheus.Collector = scrape{}
