@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/expunge/expunge/internal/bare"
 	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -172,6 +173,9 @@ func (r *Run) summary(ctx context.Context) (*Summary, error) {
 		return s, nil
 	}
 	s.Manifest, s.Outcome = rec.Path, rec.Outcome
+	if bare.Is(ctx) {
+		return s, nil
+	}
 	s.Report = strings.TrimSuffix(rec.Path, ".intoto.jsonl") + ".html"
 	m, err := r.job.readManifest(ctx, rec.Path)
 	if err != nil {
