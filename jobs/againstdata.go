@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/zeebo/xxh3"
 
@@ -32,7 +34,10 @@ func (j *Job) AgainstData(ctx context.Context, m *manifests.Manifest, sidecar io
 	if err != nil {
 		return nil, fmt.Errorf("open run: %w", err)
 	}
-	c := &dataCheck{job: j, secret: st.Secret(), stores: map[string]storage.Store{}, keyed: map[string]map[string]string{}, absent: map[string]map[uint64]bool{}}
+	c := &dataCheck{job: j, manifest: m, secret: st.Secret(), stores: map[string]storage.Store{}, keyed: map[string]map[string]string{}, absent: map[string]map[uint64]bool{}}
+	if c.undone, err = j.undoneTargets(ctx, m.RunID); err != nil {
+		return nil, err
+	}
 	if sidecar != nil {
 		for rec, err := range manifests.ReadSidecar(sidecar, size) {
 			if err == nil {
@@ -46,21 +51,29 @@ func (j *Job) AgainstData(ctx context.Context, m *manifests.Manifest, sidecar io
 	if err := c.lost(ctx); err != nil {
 		return nil, err
 	}
+	if err := c.explain(ctx); err != nil {
+		return nil, err
+	}
 	out := []manifests.Check{c.filesCheck(), c.result(CheckRemovals, c.removed, c.there, "are there (again)")}
 	absence, err := j.absence(ctx, m)
 	return append(out, absence), err
 }
 
 type dataCheck struct {
-	job    *Job
-	secret []byte
-	stores map[string]storage.Store
-	keyed  map[string]map[string]string // target → digest → path, where paths are keyed
+	job      *Job
+	manifest *manifests.Manifest
+	secret   []byte
+	stores   map[string]storage.Store
+	keyed    map[string]map[string]string // target → digest → path, where paths are keyed
 
 	// absent are, by target, the hashed paths of files that were written and are not there.
 	absent map[string]map[uint64]bool
 
-	files, wrong, removed, there, gone, missing, unknown int64
+	undone   map[string]bool  // targets where the run was undone: nothing of it is judged there
+	differ   []differing      // files that are not as the evidence says, until explain
+	replaced map[string]int64 // of them, those that a later run wrote, by that run and what that says
+
+	files, wrong, removed, there, gone, missing, unknown, back int64
 }
 
 // filesCheck judges the files that the run wrote: changed ones, and ones that
@@ -74,6 +87,12 @@ func (c *dataCheck) filesCheck() manifests.Check {
 	}
 	if n := c.gone - c.missing; n > 0 {
 		out.Reason += fmt.Sprintf("; %d were replaced or removed since", n)
+	}
+	for _, run := range sortedKeys(c.replaced) {
+		out.Reason += fmt.Sprintf("; %d were replaced later by run %s", c.replaced[run], run)
+	}
+	if c.back > 0 {
+		out.Reason += fmt.Sprintf("; %d not judged: the run was undone there, its rows were added back", c.back)
 	}
 	return out
 }
@@ -122,6 +141,10 @@ func (c *dataCheck) record(ctx context.Context, m *manifests.Manifest, r *manife
 	store, err := c.store(ctx, r.Target)
 	if err != nil {
 		return err
+	}
+	if written && c.undone[r.Target] {
+		c.back++
+		return nil
 	}
 	if written {
 		path, err := c.path(ctx, m, store, r, r.NewPath)
@@ -173,7 +196,7 @@ func (c *dataCheck) file(ctx context.Context, store storage.Store, r *manifests.
 		}
 	}
 	if got != r.DigestAfter {
-		c.wrong++
+		c.differ = append(c.differ, differing{r.Target, path, sum})
 	}
 	return nil
 }
@@ -220,10 +243,11 @@ func (c *dataCheck) path(ctx context.Context, m *manifests.Manifest, store stora
 	return c.keyed[r.Target][path], nil
 }
 
-// absence re-reads the targets for the run's keys, as far as they are kept.
+// absence re-reads for the run's keys, as far as they are kept, what its
+// manifest answers for.
 func (j *Job) absence(ctx context.Context, m *manifests.Manifest) (manifests.Check, error) {
 	out := manifests.Check{Name: CheckAbsence}
-	v, err := j.Verify(ctx, m.RunID, VerifyOptions{})
+	surfaces, notJudged, err := j.answersFor(ctx, m.RunID)
 	switch {
 	case errors.Is(err, state.ErrSealed):
 		out.Skipped, out.Reason = true, "the run is sealed, its keys are gone; expunge audit JOB looks for those that the job keeps"
@@ -240,14 +264,56 @@ func (j *Job) absence(ctx context.Context, m *manifests.Manifest) (manifests.Che
 		out.Reason = "the targets could not be read: " + errorClass(err)
 		return out, nil
 	}
-	out.OK = true
-	for _, s := range v.Surfaces {
-		if s.Result == manifests.Fail {
-			out.OK, out.Reason = false, fmt.Sprintf("keys are there again: %s: %s: %d found", s.Target, s.Surface, s.Findings)
-		}
-		if s.Result == manifests.Found && out.OK {
-			out.Reason = "live data holds no key; " + s.Surface + " still does (see the manifest's residue)"
-		}
+	var said []string
+	if bad := failures(surfaces); len(bad) > 0 {
+		s := bad[len(bad)-1]
+		said = append(said, fmt.Sprintf("keys are there again: %s: %s: %d found", s.Target, s.Surface, s.Findings))
+	} else if out.OK = true; slices.ContainsFunc(surfaces, stillFound) {
+		s := surfaces[slices.IndexFunc(surfaces, stillFound)]
+		said = append(said, "live data holds no key; "+s.Surface+" still does (see the manifest's residue)")
 	}
+	if len(notJudged) > 0 {
+		said = append(said, "not judged: "+strings.Join(notJudged, "; "))
+	}
+	if len(surfaces) == 0 && len(notJudged) > 0 {
+		out.OK, out.Skipped = false, true
+	}
+	out.Reason = strings.Join(said, "; ")
 	return out, nil
+}
+
+func stillFound(s manifests.Surface) bool { return s.Result == manifests.Found }
+
+// answersFor re-reads what a run's manifest answers for, and says what it does not.
+func (j *Job) answersFor(ctx context.Context, runID string) (surfaces []manifests.Surface, notJudged []string, err error) {
+	r, err := j.openRun(ctx, runID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.progress.keysets == nil || r.progress.planned == nil {
+		return nil, nil, fmt.Errorf("run %s: %w", runID, errNoKeysets)
+	}
+	targets, notJudged, err := r.answered(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, t := range targets {
+		o, err := j.verifyOptions(VerifyOptions{})
+		if err != nil {
+			return nil, nil, err
+		}
+		spared, err := r.sparedOf(ctx, t)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", t.name, err)
+		}
+		if spared.skip(&o); spared.words(t.name) != "" {
+			notJudged = append(notJudged, spared.words(t.name))
+		}
+		found, _, err := j.look(ctx, t, o)
+		if err != nil {
+			return nil, nil, fmt.Errorf("verify %s: %w", t.name, err)
+		}
+		surfaces = append(surfaces, found...)
+	}
+	return surfaces, notJudged, nil
 }

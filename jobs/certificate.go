@@ -9,12 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/RoaringBitmap/roaring/v2/roaring64"
-
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/manifests"
+	"github.com/expunge/expunge/warehouse"
 )
 
 // ErrNoSubject: no run that can still be asked had a key of the subject file.
@@ -177,15 +176,30 @@ func (c *certifier) files(ctx context.Context, keyset string, number uint32) ([]
 	if err != nil {
 		return nil, err
 	}
-	concerned := map[string]bool{} // target and path as the evidence says it
+	concerned := map[string]map[string]bool{} // target and path as the evidence says it → versions; "" = any
+	concern := func(target, path, version string) {
+		k := target + "\x00" + path
+		if concerned[k] == nil {
+			concerned[k] = map[string]bool{}
+		}
+		concerned[k][version] = true
+	}
 	for i, pt := range c.run.progress.planned.Targets {
 		for res, err := range c.run.final(ctx, i, c.run.progress.committed[i]) {
 			if err != nil {
 				return nil, fmt.Errorf("read results: %w", err)
 			}
 			if c.run.hasKey(pt.Config, keyset, res.Keys, number) {
-				concerned[pt.Name+"\x00"+e.path(res.Task.File.Path, pt.Plan.Description.KeyPartitioned)] = true
+				concern(pt.Name, e.path(res.Task.File.Path, pt.Plan.Description.KeyPartitioned), "")
 			}
+		}
+		err := c.run.heldFiles(ctx, pt.Slot, func(h warehouse.Held) {
+			if c.run.hasKey(pt.Config, keyset, h.Keys, number) {
+				concern(pt.Name, e.path(h.Path, pt.Plan.Description.KeyPartitioned), h.Version)
+			}
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	if len(concerned) == 0 || c.manifest.Evidence.Records == 0 {
@@ -197,7 +211,8 @@ func (c *certifier) files(ctx context.Context, keyset string, number uint32) ([]
 	}
 	defer side.Close()
 	return manifests.ProveRecords(side, side.Info().Size, maxCertifiedFiles, func(_ int64, r *manifests.Record) bool {
-		return concerned[r.Target+"\x00"+r.Path]
+		versions := concerned[r.Target+"\x00"+r.Path]
+		return versions[""] || versions[r.Version]
 	})
 }
 
@@ -207,8 +222,7 @@ func (r *Run) hasKey(config int, keyset string, keys [][]byte, number uint32) bo
 		if m.Keyset != keyset || i >= len(keys) || len(keys[i]) == 0 {
 			continue
 		}
-		b := roaring64.New()
-		if _, err := b.ReadFrom(bytes.NewReader(keys[i])); err == nil && b.Contains(uint64(number)) {
+		if b, err := numbersOf(keys[i]); err == nil && b.Contains(uint64(number)) {
 			return true
 		}
 	}

@@ -262,8 +262,12 @@ func (l *look) surface(mode string) surfaceRecord {
 
 // keptPrefix states what is kept until the grace ends.
 func (r *Run) keptPrefix(ctx context.Context, t *boundTarget, rec *verifyRecord) error {
-	versions, copies, err := t.prefix().Kept(ctx, r.ID(), t.bound, nil)
+	h, err := r.historyOf(ctx, t)
 	if err != nil {
+		return err
+	}
+	versions, copies, err := t.prefix().Kept(ctx, r.ID(), t.bound, func(v warehouse.Held) error { return h.found(ctx, v) })
+	if err := errors.Join(err, h.close()); err != nil {
 		return fmt.Errorf("look at what is kept: %w", err)
 	}
 	for _, s := range []surfaceRecord{{Surface: surfaceVersions, Findings: versions.Hits, Objects: versions.Seen}, {Surface: surfaceCopies, Findings: copies, Objects: copies}} {
@@ -311,13 +315,14 @@ func (r *Run) residuePrefix(ctx context.Context, t *boundTarget) (verifyRecord, 
 
 // auditPrefix is Verify for a prefix: all objects, and what the store keeps.
 func (j *Job) auditPrefix(ctx context.Context, t *boundTarget, o verifier.Options) ([]surfaceRecord, []verifier.Finding, error) {
-	l, err := j.lookFor(ctx, t, o, func(string) bool { return true })
+	l, err := j.lookFor(ctx, t, o, func(path string) bool { return o.Skip == nil || !o.Skip(path) })
 	if err != nil {
 		return nil, nil, err
 	}
 	out := []surfaceRecord{l.surface(o.Mode)}
-	versions, _, err := t.prefix().Kept(ctx, "", t.bound, func(v storage.Info) {
+	versions, _, err := t.prefix().Kept(ctx, "", t.bound, func(v warehouse.Held) error {
 		l.found(verifier.Finding{Surface: surfaceVersions, Object: v.Path, Version: v.Version, Count: 1, State: stateNoncurrent})
+		return nil
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("look at noncurrent versions: %w", err)

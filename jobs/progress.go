@@ -29,6 +29,7 @@ type progress struct {
 	orphans   map[int]orphanRecord
 	verified  map[int]verifyRecord
 	intents   map[int]struct{} // purges that have begun
+	history   map[int][]historyRecord
 	purged    map[int]purgeRecord
 	reverted  map[int]warehouse.Committed
 	manifests []manifestRecord
@@ -107,6 +108,8 @@ func (p *progress) apply(e state.Event) error {
 		return put(&p.verified, e)
 	case evIntent:
 		return put(&p.intents, e)
+	case evHistory:
+		return p.addHistory(e)
 	case evPurged:
 		return put(&p.purged, e)
 	case evReverted:
@@ -130,6 +133,28 @@ func (p *progress) apply(e state.Event) error {
 	default:
 		return fmt.Errorf("step %q is unknown: the run was written by a newer version", e.Step)
 	}
+}
+
+// addHistory takes in what a look into a slot's history has found so far: each
+// record of one look takes the place of the one before.
+func (p *progress) addHistory(e state.Event) error {
+	slot, err := strconv.Atoi(e.Key)
+	if err != nil {
+		return fmt.Errorf("slot %q: %w", e.Key, err)
+	}
+	var rec historyRecord
+	if err := json.Unmarshal(e.Data, &rec); err != nil {
+		return err
+	}
+	if p.history == nil {
+		p.history = map[int][]historyRecord{}
+	}
+	all := p.history[slot]
+	if n := len(all); n > 0 && all[n-1].Files == rec.Files {
+		all = all[:n-1]
+	}
+	p.history[slot] = append(all, rec)
+	return nil
 }
 
 // replan puts a target's new plan in the place of the old one.

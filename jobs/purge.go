@@ -42,6 +42,13 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 			return err
 		}
 	}
+	if err := r.lookIntoHistory(ctx, t); err != nil {
+		return err
+	}
+	held, err := r.historyOf(ctx, t)
+	if err != nil {
+		return err
+	}
 	dir := fmt.Sprintf("purge/%d/", slot)
 	removals, err := r.openRemovals(ctx, dir)
 	if err != nil {
@@ -49,7 +56,7 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 	}
 	req := warehouse.PurgeRequest{
 		RunID: r.ID(), Committed: r.progress.committed[slot].Committed, Selection: t.sel, Also: r.also(slot), Fence: r.fence,
-		Record: removals.record,
+		Record: removals.record, Found: held.found,
 	}
 	purged, err := t.target.Purge(ctx, req)
 	if err == nil {
@@ -60,7 +67,7 @@ func (r *Run) purgeSlot(ctx context.Context, slot int) error {
 		orphans, err = r.removeOrphans(ctx, t, removals)
 	}
 	// What was removed is evidence even when the purge did not get to its end.
-	if cerr := removals.close(); err == nil {
+	if cerr := errors.Join(removals.close(), held.close()); err == nil {
 		err = cerr
 	}
 	if err != nil {
@@ -130,6 +137,9 @@ func (j *Job) Purge(ctx context.Context, runID string, dry bool) (*PurgeSummary,
 }
 
 func (r *Run) finishPurge(ctx context.Context, sum *PurgeSummary) error {
+	if err := r.noteRequests(ctx); err != nil { // anew: with what the purge found in history
+		return err
+	}
 	m, err := r.writeManifest(ctx, manifests.KindPurge, r.progress.last)
 	if err != nil {
 		return err

@@ -34,6 +34,7 @@ const (
 	evOrphans   = "orphans"   // key = slot; orphanRecord: removed by the run itself, not by its purge
 	evVerified  = "verified"  // key = slot; verifyRecord
 	evIntent    = "intent"    // key = slot; its purge begins
+	evHistory   = "history"   // key = slot; historyRecord: written before what holds the keys is removed
 	evPurged    = "purged"    // key = slot; purgeRecord
 	evReverted  = "reverted"  // key = slot; warehouse.Committed of the restore
 	evManifest  = "manifest"  // key = kind; manifestRecord

@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +23,10 @@ const fileRequests = "requests.jsonl"
 // What became of a request.
 const (
 	RequestErased     = "erased"
+	RequestHistory    = "erased from history" // no live row had a key of it; old snapshots or object versions did, and are gone
 	RequestNothing    = "nothing found"
 	RequestHeld       = "held"        // every key of it is under legal hold
+	RequestPartHeld   = "part held"   // some of its keys are; the others were erased, or were nowhere
 	RequestPending    = "pending"     // erased; the last copies go at a date
 	RequestNotCovered = "not covered" // a target was not reached or failed, or the run was undone
 	RequestRunning    = "running"     // no run that had it has ended yet
@@ -39,7 +40,8 @@ type requestRecord struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 	Keys     int       `json:"keys"`
 	Held     int       `json:"held"`
-	Found    int       `json:"found"`             // keys that were found in a target
+	Found    int       `json:"found"`             // keys that were found in a target's live rows
+	History  int       `json:"history,omitempty"` // further keys that only old snapshots or object versions held
 	Targets  []string  `json:"targets,omitempty"` // in which
 	Missed   []string  `json:"missed,omitempty"`  // targets that were not covered
 }
@@ -63,9 +65,9 @@ func unite(into map[string]*roaring64.Bitmap, t *boundTarget, res warehouse.Resu
 		if len(raw) == 0 || i >= len(t.sel.Match) {
 			continue
 		}
-		b := roaring64.New()
-		if _, err := b.ReadFrom(bytes.NewReader(raw)); err != nil {
-			return fmt.Errorf("key numbers of a result: %w", state.ErrCorrupt)
+		b, err := numbersOf(raw)
+		if err != nil {
+			return err
 		}
 		name := t.sel.Match[i].Keyset
 		if into[name] == nil {
@@ -97,6 +99,12 @@ func (r *Run) noteRequests(ctx context.Context) error {
 		if err := y.target(ctx, t); err != nil {
 			return err
 		}
+	}
+	for _, t := range r.targets {
+		if err := y.history(t); err != nil {
+			return err
+		}
+		y.left(t)
 	}
 	_, err := state.WriteRecords(ctx, r.st, fileRequests, func(yield func(requestRecord, error) bool) {
 		for _, name := range sortedKeys(y.records) {
@@ -135,24 +143,64 @@ func (y *tally) target(ctx context.Context, t *boundTarget) error {
 		return err
 	}
 	for name, numbers := range found {
-		if y.once[name] == nil {
-			y.once[name] = roaring64.New()
-		}
-		set, here := y.run.sets[name], map[int]bool{}
-		for it := numbers.Iterator(); it.HasNext(); {
-			n := it.Next()
-			fresh := y.once[name].CheckedAdd(n)
-			for _, q := range set.RequestsAt(int(n)) {
-				if fresh { // once, whatever the number of targets
-					y.records[name][q].Found++
-				}
-				if !here[q] {
-					y.records[name][q].Targets, here[q] = append(y.records[name][q].Targets, t.name), true
-				}
+		y.count(t, name, numbers, func(r *requestRecord) { r.Found++ })
+	}
+	return nil
+}
+
+// history counts the keys that no live row had. It comes after all targets.
+func (y *tally) history(t *boundTarget) error {
+	held, err := y.run.progress.heldIn(t.slot, len(t.sel.Match))
+	if err != nil {
+		return err
+	}
+	for i, numbers := range held {
+		y.count(t, t.sel.Match[i].Keyset, numbers, func(r *requestRecord) { r.History++ })
+	}
+	return nil
+}
+
+// count adds keys that a target held to the requests that named them: each key
+// once, whatever the number of targets.
+func (y *tally) count(t *boundTarget, name string, numbers *roaring64.Bitmap, add func(*requestRecord)) {
+	if y.once[name] == nil {
+		y.once[name] = roaring64.New()
+	}
+	if len(y.records[name]) == 0 {
+		return
+	}
+	set := y.run.sets[name]
+	for it := numbers.Iterator(); it.HasNext(); {
+		n := it.Next()
+		fresh := y.once[name].CheckedAdd(n)
+		for _, q := range set.RequestsAt(int(n)) {
+			rec := &y.records[name][q]
+			if fresh {
+				add(rec)
+			}
+			if k := len(rec.Targets); k == 0 || rec.Targets[k-1] != t.name {
+				rec.Targets = union(rec.Targets, []string{t.name})
 			}
 		}
 	}
-	return nil
+}
+
+// left marks a target as not covered for the requests that had keys in it,
+// where its verification failed or something still pins the old data.
+func (y *tally) left(t *boundTarget) {
+	p := &y.run.progress
+	v, verified := p.verified[t.slot]
+	pu, purged := p.purged[t.slot]
+	if (!verified || v.Passed) && (!purged || pu.Residue.Passed && len(pu.Purged.Blockers) == 0) {
+		return
+	}
+	for _, m := range t.sel.Match {
+		for i := range y.records[m.Keyset] {
+			if rec := &y.records[m.Keyset][i]; slices.Contains(rec.Targets, t.name) {
+				rec.Missed = union(rec.Missed, []string{t.name})
+			}
+		}
+	}
 }
 
 // RequestStatus is what became of one erasure request, over all runs that had it.
@@ -163,9 +211,10 @@ type RequestStatus struct {
 	Until    time.Time `json:"until,omitzero"` // RequestPending: when the last copies go
 	Deadline time.Time `json:"deadline,omitzero"`
 	Met      *bool     `json:"deadline_met,omitempty"` // nil = no deadline, or open and not due yet
-	Keys     int       `json:"keys"`
-	Held     int       `json:"held"`
-	Found    int       `json:"found"`
+	Keys     int       `json:"keys"`                   // that were to be erased
+	Held     int       `json:"held"`                   // beside them
+	Found    int       `json:"found"`                  // in live rows
+	History  int       `json:"history,omitempty"`      // only in old snapshots or object versions
 	Targets  []string  `json:"targets,omitempty"`
 	Missed   []string  `json:"missed,omitempty"`
 	Runs     []string  `json:"runs"` // newest first
@@ -263,17 +312,18 @@ func (q *RequestStatus) add(rec requestRecord, st state.Status) {
 		}
 		return
 	}
-	q.Found += rec.Found
+	q.Found, q.History = q.Found+rec.Found, q.History+rec.History
 	q.Targets = union(q.Targets, rec.Targets)
-	if rec.Found > 0 && st.PurgeDue.After(q.Until) {
+	stored := rec.Found+rec.History > 0
+	if stored && st.PurgeDue.After(q.Until) {
 		q.Until = st.PurgeDue
 	}
 	// What a later run left undone, an earlier one has not done for today's data.
 	end := st.Ended
-	if at, err := time.Parse(time.RFC3339, st.Labels[labelPurged]); err == nil && rec.Found > 0 {
+	if at, err := time.Parse(time.RFC3339, st.Labels[labelPurged]); err == nil && stored {
 		end = at
 	}
-	if len(q.Missed) == 0 && (q.Done.IsZero() || rec.Found > 0 && end.After(q.Done)) {
+	if len(q.Missed) == 0 && (q.Done.IsZero() || stored && end.After(q.Done)) {
 		q.Done = end
 	}
 	if st.State == StateRunning || st.State == StateInterrupted {
@@ -289,6 +339,12 @@ func union(a, b []string) []string {
 	return slices.Sorted(maps.Keys(m))
 }
 
+// Closed says that nothing is left to do for the request: no key of it is held,
+// and none is stored where the runs reach.
+func (q *RequestStatus) Closed() bool {
+	return q.Status == RequestErased || q.Status == RequestHistory || q.Status == RequestNothing
+}
+
 // judge derives the status and compares it with the deadline.
 func (q *RequestStatus) judge(now time.Time) {
 	switch {
@@ -299,8 +355,12 @@ func (q *RequestStatus) judge(now time.Time) {
 		q.Status = RequestNotCovered
 	case !q.Until.IsZero():
 		q.Status = RequestPending
+	case q.Held > 0:
+		q.Status = RequestPartHeld
 	case q.Found > 0:
 		q.Status = RequestErased
+	case q.History > 0:
+		q.Status = RequestHistory
 	default:
 		q.Status = RequestNothing
 	}
@@ -309,7 +369,7 @@ func (q *RequestStatus) judge(now time.Time) {
 	}
 	met := false
 	switch {
-	case q.Status == RequestErased, q.Status == RequestNothing:
+	case q.Closed(), q.Status == RequestPartHeld: // of the keys that are not held
 		met = !q.Done.After(q.Deadline)
 	case q.Status == RequestPending && !q.Until.After(q.Deadline):
 		return // open, and it will be in time

@@ -81,7 +81,7 @@ func TestAPersonsStoryFromRequestToSeal(t *testing.T) {
 	}{
 		"DSAR-1001": {jobs.RequestPending, 2, 0, 2},
 		"DSAR-1012": {jobs.RequestPending, 1, 1, 1},
-		"DSAR-1013": {jobs.RequestNothing, 1, 1, 0},
+		"DSAR-1013": {jobs.RequestPartHeld, 1, 1, 0},
 		"DSAR-1014": {jobs.RequestNothing, 1, 0, 0},
 	} {
 		q := got[id]
@@ -104,6 +104,10 @@ func TestAPersonsStoryFromRequestToSeal(t *testing.T) {
 	got, _ = requests(t, j, clock.Now(after))
 	if q := got["DSAR-1001"]; q.Status != jobs.RequestErased || q.Met == nil || !*q.Met || q.Done.Before(clock.Now(after).Add(-time.Hour)) {
 		t.Errorf("after the purge: %+v", q)
+	}
+	// A request of which a key is held is never erased outright.
+	if q := got["DSAR-1012"]; q.Status != jobs.RequestPartHeld || q.Closed() || q.Keys != 1 || q.Held != 1 || q.Found != 1 || q.Met == nil || !*q.Met {
+		t.Errorf("a request with a held key, after the purge: %+v", q)
 	}
 	c, err := j.Certify(after, jobs.CertificateRequest{Subject: subject(t, lake.Erased[0])})
 	if err != nil || len(c.Certificate.Runs) != 2 || c.Certificate.Runs[1].Kind != manifests.KindPurge || len(c.Certificate.Runs[1].Files) == 0 {

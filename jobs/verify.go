@@ -80,6 +80,9 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 		if err := r.orphansOf(ctx, t); err != nil {
 			return nil, err
 		}
+		if err := r.lookIntoHistory(ctx, t); err != nil {
+			return nil, err
+		}
 	}
 	if r.frozen.Compact {
 		r.verifyCompaction(ctx, rec)
@@ -93,6 +96,13 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	}
 	o := r.verifyOptions(written)
 	o.Metadata, o.Orphans = now, now
+	if o.Mode != verifier.ModeRewritten { // which looks at nothing else anyway
+		spared, err := r.sparedOf(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		spared.skip(&o)
+	}
 	rep, err := verifyTable(ctx, store, t, at, o)
 	if err != nil {
 		return nil, err

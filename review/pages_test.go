@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -339,6 +341,8 @@ func TestRequestsStandAgainstTheirDeadlines(t *testing.T) {
 		{ID: "T-missed", Status: "not covered", Received: d(-35), Deadline: d(-5), Met: &no, Missed: []string{"lake.b"}},
 		{ID: "T-held", Status: "held", Received: d(-35), Deadline: d(-5)},
 		{ID: "T-open", Status: "running"},
+		{ID: "T-part", Status: "part held", Keys: 2, Held: 1, Found: 2},
+		{ID: "T-past", Status: "erased from history", Keys: 1, History: 1},
 	}
 	var fail error
 	s := newSite(t, reviewtest.Options{Runs: 1}, func(c *Config) {
@@ -357,9 +361,9 @@ func TestRequestsStandAgainstTheirDeadlines(t *testing.T) {
 		}
 	}
 	await()
-	body := text(s.must("/requests", "7 requests, 4 of them open", "2 runs are sealed", "not covered: lake.b", "5 days ago", "in 5 days", "done late"))
+	body := text(s.must("/requests", "9 requests, 4 of them open", "1 of 3 keys held", "erased from history", "2 runs are sealed", "not covered: lake.b", "5 days ago", "in 5 days", "done late"))
 	at := -1
-	for _, id := range []string{"T-missed", "T-near", "T-far", "T-open", "T-late", "T-done", "T-held"} {
+	for _, id := range []string{"T-missed", "T-near", "T-far", "T-open", "T-late", "T-done", "T-held", "T-part", "T-past"} {
 		i := strings.Index(body, id)
 		if i <= at {
 			t.Errorf("%s is out of its place", id)
@@ -502,5 +506,50 @@ func TestRunsSayWhatRequestsCannot(t *testing.T) {
 	}
 	if n := notices(v, now, overviewData{Requests: requestState{At: now, List: []Request{done}}}); len(n) != 0 {
 		t.Errorf("every request is done, and yet: %v", n)
+	}
+}
+
+// TestAPageReadsWhatItShows: of a manifest of many files the report and the
+// pages read a few blocks of the evidence, never all of it. EXPUNGE_SCALE says
+// of how many files; the log says what each page reads and takes.
+func TestAPageReadsWhatItShows(t *testing.T) {
+	n := int64(100_000)
+	if s := os.Getenv("EXPUNGE_SCALE"); s != "" {
+		var err error
+		if n, err = strconv.ParseInt(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counted := &counting{}
+	s := newSite(t, reviewtest.Options{Runs: 1, Files: n}, func(c *Config) { counted.Store, c.Store = c.Store, counted })
+	base := "/manifests/" + s.bucket.Newest + "-run"
+	s.must(base)
+	info, err := storage.Stat(t.Context(), s.store, root+base+sidecarSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d records, %d bytes", n, info.Size)
+	for _, p := range []struct {
+		what, target string
+		most         int64 // bytes, beside two blocks and the footer
+	}{
+		{"manifest", base, 0},
+		{"first records", base + "/files", info.Size / 20},
+		{"records of the middle", base + fmt.Sprintf("/files?from=%d", n/2), info.Size / 20},
+		{"one record", base + fmt.Sprintf("/files/%d", n*3/4), info.Size / 20},
+		{"removals, of which there are none", base + "/files?kind=delete", info.Size / 10},
+		{"by part of the path, the last one", base + fmt.Sprintf("/files?q=%08d.parquet", n-1), info.Size / 2},
+		{"report, as a download", base + "/download/report", info.Size / 2},
+	} {
+		before, began := counted.bytes.Load(), time.Now()
+		body := s.must(p.target)
+		read := counted.bytes.Load() - before
+		t.Logf("%-35s read %9d bytes of the bucket, sent %6d, %s", p.what, read, len(body), time.Since(began).Round(time.Millisecond))
+		if read > p.most+4*blockSize {
+			t.Errorf("%s read %d of the evidence's %d bytes", p.what, read, info.Size)
+		}
+		if len(body) > 256<<10 {
+			t.Errorf("%s has %d bytes", p.what, len(body))
+		}
 	}
 }

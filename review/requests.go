@@ -3,6 +3,7 @@ package review
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -15,10 +16,10 @@ import (
 // has the request's own reference and no key.
 type Request struct {
 	ID                              string // "" = the sources gave a date only
-	Status                          string // "erased", "nothing found", "held", "pending", "not covered", "running"
+	Status                          string // "erased", "erased from history", "nothing found", "held", "part held", "pending", "not covered", "running"
 	Received, Deadline, Until, Done time.Time
 	Met                             *bool // nil = no deadline, or open and not due yet
-	Keys, Held, Found               int
+	Keys, Held, Found, History      int   // keys: to be erased; held beside them; found in live rows; only in history
 	Targets, Missed, Runs           []string
 }
 
@@ -93,10 +94,18 @@ func compareDates(a, b time.Time) int {
 
 func (q Request) open() bool {
 	switch q.Status {
-	case "erased", "nothing found", "held":
+	case "erased", "erased from history", "nothing found", "held", "part held":
 		return false
 	}
 	return true
+}
+
+// PartHeld says how many of a request's keys are held, where not all are; "" = none is.
+func (q Request) PartHeld() string {
+	if q.Held == 0 || q.Keys == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d keys held", q.Held, q.Keys+q.Held)
 }
 
 // requestView is a request against its deadline, today.
@@ -137,9 +146,9 @@ func newRequestView(q Request, now time.Time) requestView {
 // requestTone sorts statuses; the word stands beside it.
 func requestTone(status string) string {
 	switch status {
-	case "erased", "nothing found":
+	case "erased", "erased from history", "nothing found":
 		return "good"
-	case "pending":
+	case "pending", "part held":
 		return "wait"
 	case "not covered":
 		return "bad"

@@ -295,6 +295,9 @@ func surfaceOf(j fileJob) string {
 // and path alone, so that anybody can draw it again.
 func (v *tableCheck) picks(j fileJob) bool {
 	path := j.f.FilePath()
+	if j.snap == 0 && v.o.Skip != nil && v.o.Skip(path) {
+		return false
+	}
 	switch v.o.Mode {
 	case ModeRewritten:
 		// What history holds was written by others: there is no trusting in it.

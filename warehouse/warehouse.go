@@ -384,6 +384,14 @@ type PhysicalDelete struct {
 	Time     time.Time `json:"time"`
 }
 
+// Held is a copy that only history has: a data file of an old snapshot, or a
+// noncurrent version of an object. Keys are those it holds, as in Result.Keys.
+type Held struct {
+	Path    string   `json:"path"`
+	Version string   `json:"version,omitempty"`
+	Keys    [][]byte `json:"keys,omitempty"`
+}
+
 // PurgeRequest removes what history still holds of a committed run.
 type PurgeRequest struct {
 	RunID     string
@@ -392,7 +400,10 @@ type PurgeRequest struct {
 	Also      map[string]Committed // commits of the same run to other branches of the table, by branch
 	Fence     func(ctx context.Context) error
 	Record    func(ctx context.Context, d PhysicalDelete) error // called after each removal
-	DryRun    bool
+	// Found is called before a noncurrent version of an object is removed, several at a time; nil = nobody asks.
+	// Tables name what their history holds by themselves.
+	Found  func(ctx context.Context, h Held) error
+	DryRun bool
 }
 
 // Purged says what a purge did.

@@ -175,11 +175,11 @@ func requests(ctx context.Context, _ cli.Env, r cli.RequestsRequest) (*cli.Reque
 		if q.Met != nil && !*q.Met {
 			out.Late++
 		}
-		if r.Open && (q.Status == jobs.RequestErased || q.Status == jobs.RequestNothing) {
+		if r.Open && q.Closed() {
 			continue
 		}
 		out.Requests = append(out.Requests, cli.RequestInfo{ID: q.ID, Received: when(q.Received), Status: q.Status, Until: when(q.Until),
-			Deadline: when(q.Deadline), Met: q.Met, Keys: q.Keys, Held: q.Held, Found: q.Found, Targets: q.Targets, Missed: q.Missed, Runs: q.Runs})
+			Deadline: when(q.Deadline), Met: q.Met, Keys: q.Keys, Held: q.Held, Found: q.Found, History: q.History, Targets: q.Targets, Missed: q.Missed, Runs: q.Runs})
 	}
 	return out, nil
 }

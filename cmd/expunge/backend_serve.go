@@ -81,7 +81,7 @@ func requestsForPages(ctx context.Context, where cli.State) ([]review.Request, i
 	out := make([]review.Request, len(list))
 	for i, q := range list {
 		out[i] = review.Request{ID: q.ID, Status: q.Status, Received: q.Received, Deadline: q.Deadline, Until: q.Until, Done: q.Done, Met: q.Met,
-			Keys: q.Keys, Held: q.Held, Found: q.Found, Targets: q.Targets, Missed: q.Missed, Runs: q.Runs}
+			Keys: q.Keys, Held: q.Held, Found: q.Found, History: q.History, Targets: q.Targets, Missed: q.Missed, Runs: q.Runs}
 	}
 	return out, unread, err
 }

@@ -131,7 +131,7 @@ func (t *Target) versionHolds(ctx context.Context) (bool, error) {
 		if version.Latest || version.DeleteMarker {
 			continue
 		}
-		if hit, err := t.holds(ctx, version, bound); hit && err == nil {
+		if _, hit, err := t.holds(ctx, version, bound); hit && err == nil {
 			return true, nil
 		}
 	}
@@ -140,8 +140,9 @@ func (t *Target) versionHolds(ctx context.Context) (bool, error) {
 
 // Kept counts what is still stored beside the live objects: noncurrent versions
 // with an erased key, and what lies in the run's folder ("" = no run's). found
-// is called for each of those versions; it may be nil.
-func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.BoundMatch, found func(storage.Info)) (v Versions, copies int64, err error) {
+// is called for each of those versions, with its keys as far as it can be read;
+// it may be nil.
+func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.BoundMatch, found func(warehouse.Held) error) (v Versions, copies int64, err error) {
 	keep, err := t.Retention(ctx, "")
 	if err != nil {
 		return v, 0, err
@@ -162,14 +163,16 @@ func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.Bound
 			}
 			v.Seen++
 			// What cannot be read may hold a key: it is said to.
-			if hit, err := t.holds(ctx, version, bound); hit || err != nil {
-				v.Hits++
-				if why, until := t.keeps(ctx, version); why != "" {
-					v.held(why, until)
-				}
-				if found != nil {
-					found(version.Info)
-				}
+			keys, hit, err := t.holds(ctx, version, bound)
+			if !hit && err == nil {
+				continue
+			}
+			v.Hits++
+			if why, until := t.keeps(ctx, version); why != "" {
+				v.held(why, until)
+			}
+			if err := tell(found, version.Info, keys); err != nil {
+				return v, 0, err
 			}
 		}
 	}
@@ -183,4 +186,15 @@ func (t *Target) Kept(ctx context.Context, runID string, bound []warehouse.Bound
 		copies++
 	}
 	return v, copies, nil
+}
+
+func tell(found func(warehouse.Held) error, v storage.Info, keys []*roaring64.Bitmap) error {
+	if found == nil {
+		return nil
+	}
+	numbers, err := warehouse.KeyNumbers(keys)
+	if err != nil {
+		return err
+	}
+	return found(warehouse.Held{Path: v.Path, Version: v.Version, Keys: numbers})
 }

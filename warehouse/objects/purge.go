@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/expunge/expunge/internal/clock"
@@ -269,7 +270,7 @@ func (r *remover) key(ctx context.Context, versions []storage.Version, bound []w
 
 // version removes a noncurrent version if it holds an erased key.
 func (r *remover) version(ctx context.Context, v storage.Version, bound []warehouse.BoundMatch) (gone bool, err error) {
-	hit, err := r.t.holds(ctx, v, bound)
+	keys, hit, err := r.t.holds(ctx, v, bound)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return false, err
@@ -283,6 +284,9 @@ func (r *remover) version(ctx context.Context, v storage.Version, bound []wareho
 		return false, nil
 	case r.req.DryRun:
 		return true, nil
+	}
+	if err := r.found(ctx, v.Info, keys); err != nil {
+		return false, err
 	}
 	err = storage.RemoveVersion(ctx, r.t.store, v)
 	if err == nil {
@@ -303,6 +307,14 @@ func (r *remover) version(ctx context.Context, v storage.Version, bound []wareho
 		return false, fmt.Errorf("remove a noncurrent version: %w", err)
 	}
 	return false, nil
+}
+
+// found tells of the keys of a version that is about to be removed.
+func (r *remover) found(ctx context.Context, v storage.Info, keys []*roaring64.Bitmap) error {
+	if r.req.Found == nil {
+		return nil
+	}
+	return tell(func(h warehouse.Held) error { return r.req.Found(ctx, h) }, v, keys)
 }
 
 // markers removes all delete markers of a key of which nothing else is left.
@@ -353,30 +365,31 @@ func blockReason(err error) string {
 	return "could not be read to see whether it holds erased records"
 }
 
-// holds says whether a version of a data object has a record with a key.
-func (t *Target) holds(ctx context.Context, v storage.Version, bound []warehouse.BoundMatch) (bool, error) {
+// holds says whether a version of a data object has a record with a key, and,
+// by match, which keys.
+func (t *Target) holds(ctx context.Context, v storage.Version, bound []warehouse.BoundMatch) ([]*roaring64.Bitmap, bool, error) {
 	c, err := t.classify(v.Info)
 	if err != nil || c != data {
-		return false, err
+		return nil, false, err
 	}
 	m, err := t.fix(v.Path, bound)
 	if err != nil || len(m.match) == 0 && len(m.every) == 0 {
-		return false, err
+		return nil, false, err
 	}
 	if len(m.every) > 0 {
-		return true, nil
+		return m.keys(nil, len(bound)), true, nil
 	}
 	src, err := storage.OpenVersion(ctx, t.store, v)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	defer src.Close()
 	f, err := scan(ctx, t.cfg.Format, src, request{match: m.match, malformed: true})
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
+			return nil, false, nil
 		}
-		return false, err
+		return nil, false, err
 	}
-	return !f.hits.IsEmpty(), nil
+	return m.keys(f.keys, len(bound)), !f.hits.IsEmpty(), nil
 }

@@ -25,9 +25,10 @@ func (a *app) requests() *cobra.Command {
 		Use:     "requests [REQUEST]",
 		GroupID: "evidence",
 		Short:   "Say what became of each erasure request, against its deadline",
-		Long: `Over all runs of the state bucket: erased, nothing found, held (every key is under
-legal hold), pending (erased, and the last copies go at a date), not covered (a target
-failed or was not reached, or the run was undone). Needs keysets with request columns;
+		Long: `Over all runs of the state bucket: erased, erased from history (no live row had it; old
+snapshots or object versions did, and are gone), nothing found, held (every key is under
+legal hold), part held (some are), pending (erased, and the last copies go at a date), not
+covered (a target failed or was not reached, or the run was undone). Needs keysets with request columns;
 sealed runs can no longer be asked and are counted.`,
 		Example: "  expunge requests --job job.yaml\n  expunge requests DSAR-1001 --job job.yaml --json\n  expunge requests --open",
 		Args:    cobra.MaximumNArgs(1),

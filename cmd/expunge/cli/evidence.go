@@ -134,9 +134,10 @@ type RequestInfo struct {
 	Until    *time.Time `json:"until,omitempty"`
 	Deadline *time.Time `json:"deadline,omitempty"`
 	Met      *bool      `json:"deadline_met,omitempty"`
-	Keys     int        `json:"keys"`
-	Held     int        `json:"held,omitempty"`
-	Found    int        `json:"found"`
+	Keys     int        `json:"keys"`              // that were to be erased
+	Held     int        `json:"held,omitempty"`    // keys beside them that are under legal hold
+	Found    int        `json:"found"`             // keys that live rows had
+	History  int        `json:"history,omitempty"` // keys that only old snapshots or object versions had
 	Targets  []string   `json:"targets,omitempty"`
 	Missed   []string   `json:"not_covered,omitempty"`
 	Runs     []string   `json:"runs"`

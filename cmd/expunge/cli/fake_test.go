@@ -131,6 +131,12 @@ func fake(mode string) Backend {
 			ok := mode != "failed"
 			return &ManifestResponse{Manifest: r.Manifest, Outcome: Erased, Valid: &ok, Checks: []Check{{What: "signature", OK: ok}}}, nil
 		},
+		EvidenceBackend: EvidenceBackend{Requests: func(context.Context, Env, RequestsRequest) (*RequestsResponse, error) {
+			return &RequestsResponse{Requests: []RequestInfo{
+				{ID: "T-1", Status: "part held", Keys: 2, Held: 1, Found: 2, Runs: []string{"r1"}},
+				{ID: "T-2", Status: "pending", Until: &until, Keys: 1, Held: 2, Found: 1, Runs: []string{"r1"}},
+				{ID: "T-3", Status: "erased from history", Keys: 1, History: 1, Runs: []string{"r1"}}}}, nil
+		}},
 		FileCheck: func(_ context.Context, _ Env, r FileRequest) (*FileResponse, error) {
 			f := &FileResponse{Input: r.Input, BytesRead: 10 << 20, Surfaces: []Surface{{Name: "data pages", Checked: 12, Coverage: 1}}}
 			if mode == "residue" {

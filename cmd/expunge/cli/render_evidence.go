@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"iter"
 	"strings"
 )
@@ -73,23 +74,31 @@ func (r *CheckpointResponse) text(p *printer) {
 func (r *RequestsResponse) text(p *printer) {
 	rows := make([][]string, 0, len(r.Requests))
 	for _, q := range r.Requests {
-		status := q.Status
-		if q.Until != nil && q.Status == "pending" {
-			status += " until " + day(q.Until)
-		}
 		late := ""
 		if q.Met != nil {
 			late = map[bool]string{true: "met", false: "MISSED"}[*q.Met]
 		}
-		rows = append(rows, []string{q.ID, day(q.Received), status, number(int64(q.Keys)), number(int64(q.Found)), number(int64(q.Held)), day(q.Deadline), late,
+		rows = append(rows, []string{q.ID, day(q.Received), q.words(), number(int64(q.Keys)), number(int64(q.Found)), number(int64(q.History)), number(int64(q.Held)), day(q.Deadline), late,
 			strings.Join(q.Targets, " "), strings.Join(q.Missed, " ")})
 	}
-	p.table([]string{"REQUEST", "RECEIVED", "STATUS", ">KEYS", ">FOUND", ">HELD", "DEADLINE", "", "FOUND IN", "NOT COVERED"}, rows)
+	p.table([]string{"REQUEST", "RECEIVED", "STATUS", ">KEYS", ">FOUND", ">HISTORY", ">HELD", "DEADLINE", "", "FOUND IN", "NOT COVERED"}, rows)
 	p.line("")
 	p.line("%s, %s past the deadline.", count(int64(len(r.Requests)), "request"), number(int64(r.Late)))
 	if r.Unread > 0 {
 		p.line("%s sealed: what they did per request can no longer be read.", count(int64(r.Unread), "run"))
 	}
+}
+
+// words are the status with what it leaves open: a date, keys that are held.
+func (q *RequestInfo) words() string {
+	out := q.Status
+	if q.Until != nil && q.Status == "pending" {
+		out += " until " + day(q.Until)
+	}
+	if q.Held > 0 && q.Keys > 0 {
+		out += fmt.Sprintf(" (%d of %s held)", q.Held, count(int64(q.Keys+q.Held), "key"))
+	}
+	return out
 }
 
 func (r *CertificateResponse) text(p *printer) {
