@@ -100,6 +100,11 @@ bench-objects: ## Objects beside Python and DuckDB; bytes over the wire (needs i
 bench-verify: ## The verifier's re-scan beside the scanner: docs/benchmarks.md (half a minute)
 	$(GO) run ./bench/verify $(BENCHFLAGS)
 
+.PHONY: bench-evidence
+bench-evidence: ## What evidence and manifest add to a run's CPU: docs/benchmarks.md (some minutes)
+	$(GO) build -o $(BIN)/bench-evidence ./bench/evidence
+	$(BIN)/bench-evidence $(BENCHFLAGS)
+
 # PHASES=scan goes on where the last one ended.
 PHASES ?= make,expunge,spark,scan
 .PHONY: bench-compact

@@ -23,7 +23,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
+	"strings"
 
 	"github.com/expunge/expunge/bench/process"
 	"github.com/expunge/expunge/configs"
@@ -43,6 +45,7 @@ func main() {
 	dir := flag.String("dir", ".cache/bench-evidence", "where the lakehouse lives")
 	rows := flag.Int64("rows", 3_000_000, "rows of the lakehouse")
 	rounds := flag.Int("rounds", 5, "runs of each kind")
+	only := flag.String("only", "", "measure only the cases whose name holds this")
 	job := flag.String("run", "", "run this job and print what came of it (a round)")
 	without := flag.Bool("without", false, "of -run: without evidence")
 	flag.Parse()
@@ -50,7 +53,7 @@ func main() {
 	if *job != "" {
 		err = round(ctx, *job, *without)
 	} else {
-		err = measure(ctx, *dir, *rows, *rounds)
+		err = measure(ctx, *dir, *only, *rows, *rounds)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -61,6 +64,7 @@ func main() {
 // came is what came of a round.
 type came struct {
 	Outcome  string           `json:"outcome"`
+	Reasons  []string         `json:"reasons,omitempty"`
 	Erased   map[string]int64 `json:"erased"`
 	Manifest bool             `json:"manifest"`
 }
@@ -76,6 +80,17 @@ func round(ctx context.Context, file string, without bool) error {
 	} else if env.BinarySHA256, err = ownDigest(); err != nil {
 		return err
 	}
+	if path := os.Getenv("BENCH_PROFILE"); path != "" { // where a CPU profile goes
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	j, err := jobs.Open(ctx, cfg, env)
 	if err != nil {
 		return err
@@ -85,7 +100,7 @@ func round(ctx context.Context, file string, without bool) error {
 	if err != nil {
 		return err
 	}
-	out := came{Outcome: sum.Outcome, Erased: map[string]int64{}, Manifest: sum.Manifest != ""}
+	out := came{Outcome: sum.Outcome, Reasons: sum.Reasons, Erased: map[string]int64{}, Manifest: sum.Manifest != ""}
 	for _, t := range sum.Targets {
 		out.Erased[t.Name] = t.Committed.RowsErased
 	}
@@ -114,7 +129,7 @@ type lakehouse struct {
 	self, made, place string
 }
 
-func measure(ctx context.Context, dir string, rows int64, rounds int) error {
+func measure(ctx context.Context, dir, only string, rows int64, rounds int) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -138,6 +153,9 @@ func measure(ctx context.Context, dir string, rows int64, rounds int) error {
 		what string
 		keys int
 	}{{"the demo's job", 0}, {"with 1,000,000 more keys that no row has", 1_000_000}} {
+		if !strings.Contains(c.what, only) {
+			continue
+		}
 		if err := l.moreKeys(c.keys); err != nil {
 			return err
 		}
@@ -178,7 +196,7 @@ func (l *lakehouse) run(ctx context.Context, without bool) (float64, error) {
 		return 0, err
 	}
 	if got.Outcome != "ERASED" || got.Manifest == without {
-		return 0, fmt.Errorf("outcome %s, a manifest: %t", got.Outcome, got.Manifest)
+		return 0, fmt.Errorf("outcome %s (%s), a manifest: %t", got.Outcome, strings.Join(got.Reasons, "; "), got.Manifest)
 	}
 	for _, t := range l.Tables {
 		if got.Erased[t.Name] != t.ToErase {
