@@ -12,13 +12,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/expunge/expunge/manifests"
 )
 
 // TestOtherCodeReadsTheAttestation: securesystemslib verifies the DSSE envelope
 // of the golden manifest, in-toto-attestation reads its statement, and neither
 // takes one in which a byte of the payload was changed.
 func TestOtherCodeReadsTheAttestation(t *testing.T) {
-	golden := filepath.Join(root, "manifests", "testdata", "golden", "v1.1")
+	golden := filepath.Join(root, "manifests", "testdata", "golden", "v"+manifests.SchemaVersion)
 	raw, err := os.ReadFile(filepath.Join(golden, "trust.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -87,5 +89,25 @@ func TestOtherCodeReadsTheAttestation(t *testing.T) {
 	}
 	if out, err := read(forged, keys...); err == nil {
 		t.Errorf("a changed payload verifies: %s", out)
+	}
+}
+
+// TestTheProgramNamesItself: what only a real build knows is in its manifests.
+func TestTheProgramNamesItself(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "demo")
+	s, out, code := expunge(t, "demo", "--dir", dir, "--rows", "20000")
+	if code != 0 {
+		t.Fatal(tail(out, 4000))
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "state", "manifests", s.RunID+"-run.intoto.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifests.Read(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Tool.Version == "" || m.Tool.BinarySHA256 == "" || m.Tool.ConfigSHA256 == "" || m.Tool.Verifier == "" || m.Tool.VerifierVersion == "" {
+		t.Errorf("%+v", m.Tool)
 	}
 }

@@ -227,11 +227,9 @@ func (a *audit) publish(ctx context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		head, err := log.Head(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("read log head: %w", err)
+		if err := follow(ctx, log, m); err != nil {
+			return nil, err
 		}
-		m.Continuity.PreviousCheckpoint = head
 		m.Actors = actors(signers, now)
 		return manifests.Sign(ctx, m, signers...)
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/expunge/expunge/internal/bare"
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/manifests"
 )
@@ -35,10 +34,8 @@ func (r *Run) endManifest(ctx context.Context) error {
 	if r.progress.closed {
 		return r.verdict()
 	}
-	if !bare.Is(ctx) {
-		if err := r.noteRequests(ctx); err != nil {
-			return err
-		}
+	if err := r.noteRequests(ctx); err != nil {
+		return err
 	}
 	if err := r.keepForAudit(ctx); err != nil {
 		return err

@@ -35,6 +35,7 @@ func (r *Run) targetFacts(m *manifests.Manifest, t *boundTarget, kind manifests.
 	if committed {
 		r.commitFacts(&mt, m, c, t.slot)
 	}
+	m.Incidents.Skips += mt.FilesExcluded
 	if r.job.cfg.Verify.Mode == verifier.ModeSample {
 		m.Verification.Seed = strconv.FormatUint(r.seed(), 10)
 	}

@@ -137,14 +137,29 @@ func (r *Run) signManifest(ctx context.Context, id string, kind manifests.Kind, 
 		return nil, err
 	}
 	m.Evidence = ev
-	head, err := log.Head(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read log head: %w", err)
+	if err := follow(ctx, log, m); err != nil {
+		return nil, err
 	}
-	m.Continuity.PreviousCheckpoint = head
 	m.Actors = append(r.actorsBefore(), actors(signers, end)...)
 	m.Outcome = manifests.Decide(m)
 	return manifests.Sign(ctx, m, signers...)
+}
+
+// follow chains a manifest to the log as it is: its head, and its last manifest
+// where this one continues none of its own run.
+func follow(ctx context.Context, log *manifests.Log, m *manifests.Manifest) error {
+	head, err := log.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read log head: %w", err)
+	}
+	c := &m.Continuity
+	if c.PreviousCheckpoint = head; c.PreviousID != "" {
+		return nil
+	}
+	if c.PreviousID, c.PreviousSHA256, err = log.Last(ctx); err != nil {
+		return fmt.Errorf("read the log's last entry: %w", err)
+	}
+	return nil
 }
 
 // actorsBefore are who asked for the run and who approved its plan.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/expunge/expunge/internal/state"
+	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/manifests"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -50,6 +51,7 @@ type deleteCounts struct {
 	Objects     int64            `json:"objects"`
 	AlreadyGone int64            `json:"already_gone"`
 	Kinds       map[string]int64 `json:"kinds,omitempty"`
+	Stores      map[string]int64 `json:"stores,omitempty"` // by bucket
 	First       time.Time        `json:"first,omitzero"`
 	Last        time.Time        `json:"last,omitzero"`
 }
@@ -60,15 +62,25 @@ func (c *deleteCounts) add(d warehouse.PhysicalDelete) {
 		c.AlreadyGone++
 	}
 	if c.Kinds == nil {
-		c.Kinds = map[string]int64{}
+		c.Kinds, c.Stores = map[string]int64{}, map[string]int64{}
 	}
 	c.Kinds[d.Kind]++
+	c.Stores[storeOf(d.Path)]++
 	if c.First.IsZero() || d.Time.Before(c.First) {
 		c.First = d.Time
 	}
 	if d.Time.After(c.Last) {
 		c.Last = d.Time
 	}
+}
+
+// storeOf names the store of a path: its bucket, or the local disk.
+func storeOf(path string) string {
+	l := storage.ParseLocation(path)
+	if l.Bucket == "" {
+		return "local disk"
+	}
+	return l.Scheme + "://" + l.Bucket
 }
 
 func (c deleteCounts) addTo(m *manifests.Deletes) {
@@ -81,6 +93,14 @@ func (c deleteCounts) addTo(m *manifests.Deletes) {
 			i = len(m.ByKind) - 1
 		}
 		m.ByKind[i].Objects += c.Kinds[k]
+	}
+	for _, s := range sortedKeys(c.Stores) {
+		i := slices.IndexFunc(m.Stores, func(o manifests.StoreCount) bool { return o.Store == s })
+		if i < 0 {
+			m.Stores = append(m.Stores, manifests.StoreCount{Store: s})
+			i = len(m.Stores) - 1
+		}
+		m.Stores[i].Objects += c.Stores[s]
 	}
 	if f := optional(c.First); f != nil && (m.First == nil || f.Before(*m.First)) {
 		m.First = f

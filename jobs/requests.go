@@ -13,6 +13,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
+	"github.com/expunge/expunge/internal/bare"
 	"github.com/expunge/expunge/internal/state"
 	"github.com/expunge/expunge/warehouse"
 )
@@ -92,7 +93,7 @@ func (r *Run) noteRequests(ctx context.Context) error {
 			y.records[name] = append(y.records[name], rec)
 		}
 	}
-	if len(y.records) == 0 {
+	if len(y.records) == 0 || bare.Is(ctx) {
 		return nil
 	}
 	for _, t := range r.targets {

@@ -74,11 +74,6 @@ func (j *Job) recordSeal(ctx context.Context, st state.Status) (*SealSummary, er
 	m, rec, err := j.publish(ctx, id, manifests.KindSeal, func(log *manifests.Log, signers []manifests.Signer) ([]byte, error) {
 		m := j.head(id, st.Run, manifests.KindSeal, st.Labels[labelJobDigest])
 		m.Times = manifests.Times{Start: now, End: now}
-		head, err := log.Head(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("read log head: %w", err)
-		}
-		m.Continuity.PreviousCheckpoint = head
 		m.Actors = actors(signers, now)
 		run := st.Run + "-" + string(manifests.KindRun)
 		raw, err := storage.ReadAll(ctx, j.stateStore, j.statePath("manifests", manifests.EnvelopeName(run)))
@@ -86,6 +81,9 @@ func (j *Job) recordSeal(ctx context.Context, st state.Status) (*SealSummary, er
 			m.Continuity.PreviousID, m.Continuity.PreviousSHA256, m.Continuity.Continues = run, manifests.Digest(raw), run
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("read the run's manifest: %w", err)
+		}
+		if err := follow(ctx, log, m); err != nil {
+			return nil, err
 		}
 		return manifests.Sign(ctx, m, signers...)
 	})

@@ -96,12 +96,8 @@ func (r *Run) verifySlot(ctx context.Context, t *boundTarget, c commitRecord) (*
 	}
 	o := r.verifyOptions(written)
 	o.Metadata, o.Orphans = now, now
-	if o.Mode != verifier.ModeRewritten { // which looks at nothing else anyway
-		spared, err := r.sparedOf(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		spared.skip(&o)
+	if err := r.spare(ctx, t, &o); err != nil {
+		return nil, err
 	}
 	rep, err := verifyTable(ctx, store, t, at, o)
 	if err != nil {
@@ -391,6 +387,9 @@ func (r *Run) verifyResidue(ctx context.Context, t *boundTarget) (verifyRecord, 
 	}
 	o := r.verifyOptions(paths)
 	o.Metadata, o.Orphans, o.Files = true, true, late
+	if err := r.spare(ctx, t, &o); err != nil {
+		return rec, err
+	}
 	replaced, err := r.replaced(ctx, t.slot)
 	if err != nil {
 		return rec, err

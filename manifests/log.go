@@ -202,6 +202,26 @@ func (l *Log) Head(ctx context.Context) (*Checkpoint, error) {
 	return &Checkpoint{Origin: l.origin, Size: h.tree.N, Root: hex.EncodeToString(h.tree.Hash[:])}, nil
 }
 
+// Last is the log's last manifest: its id and its envelope's digest. Both are
+// "" when the log is empty.
+func (l *Log) Last(ctx context.Context) (id, digest string, err error) {
+	h, err := l.head(ctx)
+	if err != nil || h.tree.N == 0 {
+		return "", "", err
+	}
+	for _, raw := range readEntries(ctx, l.store, h.tree.N-1, h.tree.N) {
+		if raw.err != nil {
+			return "", "", raw.err
+		}
+		e, err := parseEntry(raw.data)
+		if err != nil {
+			return "", "", err
+		}
+		id, digest = e.ID, e.Digest
+	}
+	return id, digest, nil
+}
+
 // indexPath is how tlog-tiles writes a number: groups of three digits, all but
 // the last led by an x.
 func indexPath(n int64) string {

@@ -26,7 +26,7 @@ var enums = map[string][]string{
 	"Verification.Mode":  {"full", "rewritten", "sample", "none"},
 	"Commitment.Scheme":  {CommitmentScheme},
 	"Commitment.Band":    {"1-9", "10-99"},
-	"Blocker.Type":       {"branch", "tag", "property", "delete file", "files"},
+	"Blocker.Type":       {"branch", "tag", "property", "delete file", "files", "noncurrent version"},
 	"Statement.Type":     {StatementType},
 	"Outcome.Rule":       {RuleVersion},
 	"Statement.PredType": {PredicateType},

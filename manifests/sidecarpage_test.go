@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
 )
 
 // manyRecords are n records of a few targets, kinds, statuses and partitions,
@@ -224,5 +225,78 @@ func TestSpans(t *testing.T) {
 		if got := span(d); got != want {
 			t.Errorf("span(%s) = %s, want %s", d, got, want)
 		}
+	}
+}
+
+// oldSidecar has the columns of before rows_changed, and n records.
+func oldSidecar(t *testing.T, n int) []byte {
+	t.Helper()
+	type Record struct { // before rows_changed
+		Kind         string    `parquet:"kind,dict"`
+		Target       string    `parquet:"target,dict"`
+		Path         string    `parquet:"path"`
+		Keyed        bool      `parquet:"keyed"`
+		Status       string    `parquet:"status,dict"`
+		Method       string    `parquet:"method,dict"`
+		Reason       string    `parquet:"reason,dict"`
+		Format       string    `parquet:"format,dict"`
+		SizeBefore   int64     `parquet:"size_before"`
+		SizeAfter    int64     `parquet:"size_after"`
+		DigestBefore string    `parquet:"digest_before"`
+		DigestAfter  string    `parquet:"digest_after"`
+		KeyedDigest  bool      `parquet:"keyed_digest"`
+		ETag         string    `parquet:"etag"`
+		Version      string    `parquet:"version"`
+		NewPath      string    `parquet:"new_path"`
+		RowsIn       int64     `parquet:"rows_in"`
+		RowsOut      int64     `parquet:"rows_out"`
+		RowsErased   int64     `parquet:"rows_erased"`
+		RowsDeleted  int64     `parquet:"rows_already_deleted"`
+		BytesRead    int64     `parquet:"bytes_read"`
+		BytesCopied  int64     `parquet:"bytes_copied"`
+		BytesEncoded int64     `parquet:"bytes_encoded"`
+		Rewriter     string    `parquet:"rewriter,dict"`
+		Verified     bool      `parquet:"verified"`
+		Object       string    `parquet:"object,dict"`
+		Response     string    `parquet:"response,dict"`
+		Time         time.Time `parquet:"time,optional,timestamp(microsecond)"`
+	}
+	var raw bytes.Buffer
+	w := parquet.NewGenericWriter[Record](&raw, parquet.KeyValueMetadata("format", sidecarFormat))
+	for i := range n {
+		if _, err := w.Write([]Record{{Kind: RecordFile, Target: "lake.t", Path: fmt.Sprintf("p/day=1/%d", i), Status: StatusRewritten, Method: MethodRewritten, RowsIn: 5, RowsOut: 4, RowsErased: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return raw.Bytes()
+}
+
+// TestEvidenceWithoutLaterColumnsIsPaged: sidecars of before a column came are
+// read page by page as they are read whole.
+func TestEvidenceWithoutLaterColumnsIsPaged(t *testing.T) {
+	raw := oldSidecar(t, 100)
+	s, err := OpenSidecar(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.Page(40, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole []Record
+	for rec, err := range ReadSidecar(bytes.NewReader(raw), int64(len(raw))) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole = append(whole, rec)
+	}
+	if diff := cmp.Diff(whole[40:60], page); diff != "" {
+		t.Error(diff)
+	}
+	if b, err := s.Breakdown(); err != nil || len(b.Partitions) != 1 || b.Partitions[0].Erased != 100 {
+		t.Errorf("%+v, %v", b, err)
 	}
 }

@@ -11,7 +11,7 @@ const (
 	// PayloadType is DSSE's payload type for in-toto.
 	PayloadType = "application/vnd.in-toto+json"
 	// SchemaVersion is what this package writes. Minor versions add fields only.
-	SchemaVersion = "1.1"
+	SchemaVersion = "1.2"
 )
 
 // Kind says which step a manifest is about.
@@ -53,7 +53,8 @@ type Manifest struct {
 	Times        Times        `json:"times"`
 }
 
-// Continuity chains a manifest to the ones before it.
+// Continuity chains a manifest to the ones before it. The previous one is that
+// which it continues or supersedes, or else the one before it in the log.
 type Continuity struct {
 	PreviousID         string      `json:"previous_id,omitempty"`
 	PreviousSHA256     string      `json:"previous_sha256,omitempty"` // of the previous manifest's envelope

@@ -185,6 +185,9 @@ func manifestVerify(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*cli
 	}
 	ev.trust.TrustLogOf(ev.proof)
 	m, checks := manifests.Verify(ctx, ev.bundle(), ev.trust)
+	if m != nil && !strings.HasSuffix(r.Manifest, ".intoto.jsonl") {
+		checks = append(checks, ownPlace(ev.name, m))
+	}
 	resp, err := manifestResponse(ev, m, checks)
 	if err != nil {
 		return nil, err
@@ -200,6 +203,16 @@ func manifestVerify(ctx context.Context, e cli.Env, r cli.ManifestRequest) (*cli
 	}
 	resp.Valid = &ok
 	return resp, nil
+}
+
+// ownPlace checks that a manifest of the state bucket is the one whose place it
+// has: a genuine one could be put in another's.
+func ownPlace(name string, m *manifests.Manifest) manifests.Check {
+	c := manifests.Check{Name: "own place", OK: path.Base(filepath.ToSlash(name)) == manifests.EnvelopeName(m.ID)}
+	if !c.OK {
+		c.Reason = "replayed: this is manifest " + m.ID + ", put in the place of " + strings.TrimSuffix(path.Base(filepath.ToSlash(name)), manifests.EnvelopeName(""))
+	}
+	return c
 }
 
 // againstData compares the manifest with the data as it is now.

@@ -134,10 +134,47 @@ func TestEvidenceFromApprovalToSeal(t *testing.T) {
 	}
 	want(t, 0, "log", "verify", "--job", l.Job, "--since", in("kept"))
 	want(t, 0, "manifest", "verify", manifest, "--trust", trust)
+	wantReplayNamed(t, l.Job, manifest, id)
 	if err := os.Remove(manifest); err != nil {
 		t.Fatal(err)
 	}
 	if v := want(t, 4, "log", "verify", "--job", l.Job); fmt.Sprint(v["missing"]) == "[]" {
 		t.Errorf("a removed manifest is not named: %v", v)
+	}
+}
+
+// wantReplayNamed puts a run's genuine manifest, with its proof and evidence, in
+// the place of the one that sealed it.
+func wantReplayNamed(t *testing.T, job, manifest, id string) {
+	t.Helper()
+	for _, ext := range []string{".intoto.jsonl", ".tlog-proof", ".evidence.parquet"} {
+		raw, err := os.ReadFile(strings.TrimSuffix(manifest, ".intoto.jsonl") + ext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		place := filepath.Join(filepath.Dir(manifest), id+"-seal"+ext)
+		was, err := os.ReadFile(place)
+		defer func() {
+			if err == nil {
+				err = os.WriteFile(place, was, 0o600)
+			} else {
+				err = os.Remove(place)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := os.WriteFile(place, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	named := ""
+	for _, c := range linesOf(t, "check", "manifest", "verify", id, "--job", job) {
+		if c["ok"] != true {
+			named += fmt.Sprint(c["detail"])
+		}
+	}
+	if named != "replayed: this is manifest "+id+"-run, put in the place of "+id+"-seal" {
+		t.Errorf("a replayed manifest: %q", named)
 	}
 }
