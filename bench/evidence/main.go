@@ -100,6 +100,11 @@ func round(ctx context.Context, file string, without bool) error {
 	if err != nil {
 		return err
 	}
+	if sum.Verification != nil { // of a run with a manifest: what it is not content with
+		for _, r := range sum.Residue {
+			sum.Reasons = append(sum.Reasons, fmt.Sprintf("%s: %s: %d", r.Target, r.Surface, r.Count))
+		}
+	}
 	out := came{Outcome: sum.Outcome, Reasons: sum.Reasons, Erased: map[string]int64{}, Manifest: sum.Manifest != ""}
 	for _, t := range sum.Targets {
 		out.Erased[t.Name] = t.Committed.RowsErased
@@ -213,7 +218,7 @@ func (l *lakehouse) moreKeys(n int) error {
 		return err
 	}
 	for i := range n {
-		if _, err := fmt.Fprintf(f, "%d,nobody%d@example.org,DSAR-%d,2026-11-01\n", 1<<40+i*7919, i, 9000+i/2); err != nil {
+		if _, err := fmt.Fprintf(f, "%d,nobody%d@example.org,DSAR-%d,2026-11-01\n", 1<<50+i*7919, i, 9000+i/2); err != nil {
 			return err
 		}
 	}
