@@ -42,6 +42,7 @@ type heldKeys struct {
 	mu    sync.Mutex
 	noted bool                // the journal names the list
 	known []*roaring64.Bitmap // by match: in the journal
+	seen  []*roaring64.Bitmap // by match: in this look
 }
 
 // historyOf opens the collection of a slot.
@@ -50,6 +51,9 @@ func (r *Run) historyOf(ctx context.Context, t *boundTarget) (*heldKeys, error) 
 	var err error
 	if h.known, err = r.progress.heldIn(t.slot, len(t.sel.Match)); err != nil {
 		return nil, err
+	}
+	for range t.sel.Match {
+		h.seen = append(h.seen, roaring64.New())
 	}
 	h.out, err = newLines(ctx, r.st, h.file)
 	return h, err
@@ -73,6 +77,7 @@ func (h *heldKeys) found(ctx context.Context, held warehouse.Held) error {
 		}
 		before := h.known[i].GetCardinality()
 		h.known[i].Or(b)
+		h.seen[i].Or(b)
 		fresh = fresh || h.known[i].GetCardinality() > before
 	}
 	if h.noted && !fresh {

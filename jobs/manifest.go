@@ -35,7 +35,7 @@ func (r *Run) writeManifest(ctx context.Context, kind manifests.Kind, end time.T
 		id += "-" + strconv.Itoa(n+1)
 	}
 	if bare.Is(ctx) {
-		m, err := r.buildManifest(id, kind, end)
+		m, err := r.buildManifest(ctx, id, kind, end)
 		if err != nil {
 			return nil, err
 		}
@@ -124,15 +124,7 @@ func (r *Run) signManifest(ctx context.Context, id string, kind manifests.Kind, 
 	if err != nil {
 		return nil, err
 	}
-	var left []manifests.Exclusion
-	for _, t := range r.targets {
-		reasons, err := r.leftReasons(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		left = append(left, reasons...)
-	}
-	m, err := r.buildManifest(id, kind, end, left)
+	m, err := r.buildManifest(ctx, id, kind, end)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +196,15 @@ func (j *Job) head(id, run string, kind manifests.Kind, digest string) *manifest
 
 // buildManifest states the facts of the journal, and the files that were left
 // as they were. It reads no clock.
-func (r *Run) buildManifest(id string, kind manifests.Kind, end time.Time, left []manifests.Exclusion) (*manifests.Manifest, error) {
+func (r *Run) buildManifest(ctx context.Context, id string, kind manifests.Kind, end time.Time) (*manifests.Manifest, error) {
+	var left []manifests.Exclusion
+	for _, t := range r.targets {
+		reasons, err := r.leftReasons(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, reasons...)
+	}
 	p := &r.progress
 	m := r.job.head(id, r.ID(), kind, r.frozen.Digest)
 	m.Scope.Since, m.Scope.Until = optional(r.frozen.Since), optional(r.frozen.Until)

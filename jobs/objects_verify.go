@@ -270,6 +270,9 @@ func (r *Run) keptPrefix(ctx context.Context, t *boundTarget, rec *verifyRecord)
 	if err := errors.Join(err, h.close()); err != nil {
 		return fmt.Errorf("look at what is kept: %w", err)
 	}
+	if rec.Left, err = warehouse.KeyNumbers(h.seen); err != nil {
+		return err
+	}
 	for _, s := range []surfaceRecord{{Surface: surfaceVersions, Findings: versions.Hits, Objects: versions.Seen}, {Surface: surfaceCopies, Findings: copies, Objects: copies}} {
 		s.CoveragePPM, s.Result = 1e6, manifests.Pass
 		if s.Findings > 0 {

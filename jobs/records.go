@@ -155,6 +155,8 @@ type verifyRecord struct {
 	Class    string          `json:"class,omitempty"`
 	Surfaces []surfaceRecord `json:"surfaces"`
 	Controls []controlRecord `json:"controls,omitempty"`
+	// Left are, by match, the keys of a prefix that noncurrent versions still hold.
+	Left [][]byte `json:"left,omitempty"`
 	// Purge says that history or metadata holds what a purge removes.
 	Purge bool         `json:"purge,omitempty"`
 	Kept  []keptRecord `json:"kept,omitempty"`

@@ -105,7 +105,9 @@ func (r *Run) noteRequests(ctx context.Context) error {
 		if err := y.history(t); err != nil {
 			return err
 		}
-		y.left(t)
+		if err := y.left(t); err != nil {
+			return err
+		}
 	}
 	_, err := state.WriteRecords(ctx, r.st, fileRequests, func(yield func(requestRecord, error) bool) {
 		for _, name := range sortedKeys(y.records) {
@@ -187,21 +189,37 @@ func (y *tally) count(t *boundTarget, name string, numbers *roaring64.Bitmap, ad
 }
 
 // left marks a target as not covered for the requests that had keys in it,
-// where its verification failed or something still pins the old data.
-func (y *tally) left(t *boundTarget) {
+// where its verification failed or something still pins the old data, and for
+// those whose keys the store keeps after the purge.
+func (y *tally) left(t *boundTarget) error {
 	p := &y.run.progress
 	v, verified := p.verified[t.slot]
 	pu, purged := p.purged[t.slot]
-	if (!verified || v.Passed) && (!purged || pu.Residue.Passed && len(pu.Purged.Blockers) == 0) {
-		return
-	}
-	for _, m := range t.sel.Match {
-		for i := range y.records[m.Keyset] {
-			if rec := &y.records[m.Keyset][i]; slices.Contains(rec.Targets, t.name) {
+	whole := verified && !v.Passed || purged && (!pu.Residue.Passed || len(pu.Purged.Blockers) > 0)
+	for i, m := range t.sel.Match {
+		for k := range y.records[m.Keyset] {
+			if rec := &y.records[m.Keyset][k]; whole && slices.Contains(rec.Targets, t.name) {
+				rec.Missed = union(rec.Missed, []string{t.name})
+			}
+		}
+		if !purged || i >= len(pu.Residue.Left) || len(y.records[m.Keyset]) == 0 {
+			continue
+		}
+		kept, err := numbersOf(pu.Residue.Left[i])
+		if err != nil {
+			return err
+		}
+		if kept == nil {
+			continue
+		}
+		for it := kept.Iterator(); it.HasNext(); {
+			for _, q := range y.run.sets[m.Keyset].RequestsAt(int(it.Next())) {
+				rec := &y.records[m.Keyset][q]
 				rec.Missed = union(rec.Missed, []string{t.name})
 			}
 		}
 	}
+	return nil
 }
 
 // RequestStatus is what became of one erasure request, over all runs that had it.
