@@ -28,6 +28,9 @@ type Runs struct {
 // first run: length prefixes and the width byte are the caller's.
 func NewRuns(src []byte, width, n int) Runs { return Runs{src: src, width: width, left: n} }
 
+// Rest is how many bytes of src were not read yet.
+func (r *Runs) Rest() int { return len(r.src) }
+
 // Next returns the next run; ok is false at the end. An error says that src
 // ends before n values.
 func (r *Runs) Next() (run Run, ok bool, err error) {
@@ -190,38 +193,61 @@ func decodeRLELevels(dst []uint8, src []byte, maxLevel, n int) ([]uint8, error) 
 	}
 }
 
-// unpackLevels decodes levels of up to 7 bits, eight at a time.
-func unpackLevels(out []uint8, packed []byte, width, maxLevel int) bool {
-	mask := uint64(1)<<width - 1
-	var worst uint8
-	for len(out) > 0 {
-		var w uint64
-		if len(packed) >= 8 {
-			w = binary.LittleEndian.Uint64(packed)
-		} else {
-			for i, b := range packed {
-				w |= uint64(b) << (8 * i)
-			}
+// spread1 and spread2 are the values of one and two bits in a byte, a byte each.
+var spread1, spread2 = func() (one [256]uint64, two [256]uint32) {
+	for i := range 256 {
+		for k := range 8 {
+			one[i] |= uint64(i>>k&1) << (8 * k)
 		}
-		packed = packed[min(width, len(packed)):]
-		if len(out) >= 8 {
-			o := out[:8]
-			for i := range o {
-				o[i] = uint8(w & mask)
-				worst = max(worst, o[i])
-				w >>= width
-			}
-			out = out[8:]
-			continue
+		for k := range 4 {
+			two[i] |= uint32(i>>(2*k)&3) << (8 * k)
 		}
-		for i := range out {
-			out[i] = uint8(w & mask)
-			worst = max(worst, out[i])
-			w >>= width
-		}
-		break
 	}
-	return int(worst) <= maxLevel
+	return one, two
+}()
+
+// spread puts the eight values of a width in w a byte each.
+func spread(w uint64, width int) uint64 {
+	switch width {
+	case 1:
+		return spread1[w&0xFF]
+	case 2:
+		return uint64(spread2[w&0xFF]) | uint64(spread2[w>>8&0xFF])<<32
+	}
+	mask := uint64(1)<<width - 1
+	var v uint64
+	for k := range 8 {
+		v |= (w >> (k * width) & mask) << (8 * k)
+	}
+	return v
+}
+
+// unpackLevels decodes levels of up to 7 bits, eight at a time. It is false
+// when a level is above maxLevel.
+func unpackLevels(out []uint8, packed []byte, width, maxLevel int) bool {
+	// Added to a level above maxLevel this sets its byte's high bit.
+	room := uint64(0x7F-maxLevel) * 0x0101010101010101
+	var above uint64
+	for len(out) >= 8 && len(packed) >= 8 {
+		v := spread(binary.LittleEndian.Uint64(packed), width)
+		above |= v + room
+		binary.LittleEndian.PutUint64(out, v)
+		out, packed = out[8:], packed[width:]
+	}
+	for len(out) > 0 {
+		var in, last [8]byte
+		copy(in[:], packed[:min(width, len(packed))])
+		packed = packed[min(width, len(packed)):]
+		v := spread(binary.LittleEndian.Uint64(in[:]), width)
+		binary.LittleEndian.PutUint64(last[:], v)
+		n := copy(out, last[:])
+		if n < 8 {
+			v &= 1<<(8*n) - 1 // padding is no level
+		}
+		above |= v + room
+		out = out[n:]
+	}
+	return above&0x8080808080808080 == 0
 }
 
 // decodePackedLevels reads the deprecated BIT_PACKED encoding: most

@@ -80,9 +80,7 @@ func (e *Editor) Splice(dst, frame []byte, ops []Op, body []byte) ([]byte, bool)
 	if ops[0].From < 0 { // a block of its own: the first one may be full
 		e.literals(0, ops[0].Size)
 		e.k++
-		if !e.raw(0) {
-			return nil, false
-		}
+		e.raw(0)
 	}
 	for last := false; !last; {
 		if len(rest) < 3 {
@@ -102,7 +100,8 @@ func (e *Editor) Splice(dst, frame []byte, ops []Op, body []byte) ([]byte, bool)
 		rest = rest[3+stored:]
 		switch kind {
 		case blockRaw, blockRLE:
-			ok = e.plain(size)
+			e.plain(size)
+			ok = true
 		case blockCompressed:
 			ok = e.compressed(content)
 		default:
@@ -298,21 +297,22 @@ func (e *Editor) find(at int) int {
 }
 
 // plain edits a block without sequences and literals of its own.
-func (e *Editor) plain(size int) bool {
+func (e *Editor) plain(size int) {
 	start := e.done
 	e.lits, e.run = e.lits[:0], 0
 	e.keepLiterals(e.old, e.old+size)
 	e.old += size
 	e.next(e.old)
-	return e.raw(start)
+	e.raw(start)
 }
 
 // raw writes new content from start on as it is, or its only byte.
-func (e *Editor) raw(start int) bool {
-	b := e.body[start:e.done]
-	if len(b) > maxBlock {
-		return false
+func (e *Editor) raw(start int) {
+	for ; e.done-start > maxBlock; start += maxBlock {
+		e.head(blockRaw, maxBlock)
+		e.out = append(e.out, e.body[start:start+maxBlock]...)
 	}
+	b := e.body[start:e.done]
 	switch {
 	case len(b) == 0:
 	case bytes.Equal(b[1:], b[:len(b)-1]):
@@ -322,7 +322,6 @@ func (e *Editor) raw(start int) bool {
 		e.head(blockRaw, len(b))
 		e.out = append(e.out, b...)
 	}
-	return true
 }
 
 func (e *Editor) head(kind, size int) {
@@ -430,7 +429,7 @@ func (e *Editor) inherit(lit *literals) {
 // those gathered in e.lits. It is stored plain where that is no larger.
 func (e *Editor) write(start int, old *literals) bool {
 	if e.done-start > maxBlock {
-		return false
+		return old == nil && e.split(start)
 	}
 	if e.done == start {
 		return true
@@ -450,9 +449,43 @@ func (e *Editor) write(start int, old *literals) bool {
 	}
 	if len(b) >= e.done-start {
 		e.written = was
-		return e.raw(start)
+		e.raw(start)
+		return true
 	}
 	e.head(blockCompressed, len(b))
 	e.out = append(e.out, b...)
 	return true
+}
+
+// split writes as two blocks what new bytes made too large for one: the first
+// ends among literals, or behind a copy, about half way.
+func (e *Editor) split(start int) bool {
+	end, edited, lits := e.done, e.edited, e.lits
+	half := start + (end-start)/2
+	k, taken, at := 0, 0, start
+	for ; k < len(edited) && at+int(edited[k].lits) < half; k++ {
+		taken += int(edited[k].lits)
+		if at += int(edited[k].lits) + int(edited[k].match); at >= half {
+			k++
+			break
+		}
+	}
+	if at < half {
+		n := half - at
+		taken, at = taken+n, half
+		if k < len(edited) {
+			edited[k].lits -= uint32(n)
+		}
+	}
+	if at-start > maxBlock {
+		return false
+	}
+	e.edited, e.lits, e.done = edited[:k], lits[:taken], at
+	if !e.write(start, nil) {
+		return false
+	}
+	e.edited, e.lits, e.done = edited[k:], lits[taken:], end
+	ok := e.write(at, nil)
+	e.edited, e.lits = edited, lits
+	return ok
 }

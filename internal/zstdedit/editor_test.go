@@ -233,3 +233,25 @@ func BenchmarkSplice(b *testing.B) {
 		}
 	})
 }
+
+// Blocks that new bytes make larger than a block may be are split.
+func TestFullBlocksTakeNewBytes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	e := new(Editor)
+	refused := 0 // where the frame would grow too much
+	for name, old := range contents(r) {
+		if len(old) < 2*maxBlock || name == "random" || name == "zeros" || name == "repeated" {
+			continue // stored plain, or of one sequence
+		}
+		for _, level := range levels {
+			cut := maxBlock/2 + r.IntN(1000)
+			ops, body := edit(old, []int{cut, cut + 1}, func() []byte { return []byte("more than was cut out") })
+			if _, ok := checkSplice(t, e, compress(level, old), ops, body); !ok {
+				refused++
+			}
+		}
+	}
+	if refused > 1 {
+		t.Errorf("%d of 12 edits were refused", refused)
+	}
+}

@@ -30,32 +30,55 @@ func valueWidth(c *pq.Column) int {
 
 // cutPlain applies an edit list to PLAIN values of a fixed width.
 func cutPlain(dst, src []byte, width int, list *editList) []byte {
+	a := assembly{buf: dst}
+	a.plain(src, 0, width, list)
+	return a.buf
+}
+
+// cutPlainBytes applies an edit list to PLAIN byte arrays, as they begin at starts.
+func cutPlainBytes(dst, src []byte, starts []uint32, list *editList) []byte {
+	a := assembly{buf: dst}
+	a.byteArrays(src, 0, starts, list)
+	return a.buf
+}
+
+// plain applies an edit list to PLAIN values of a fixed width, which begin at
+// base in the source's body.
+func (a *assembly) plain(src []byte, base, width int, list *editList) {
 	for _, o := range list.ops {
 		if o.literal == nil {
-			dst = append(dst, src[o.from*width:o.to*width]...)
+			a.keep(src, base, o.from*width, o.to*width)
 			continue
 		}
-		for range o.to - o.from {
-			dst = append(dst, o.literal...)
-		}
+		at := len(a.buf)
+		a.buf = appendTimes(a.buf, o.literal, o.to-o.from)
+		a.fresh(at)
+	}
+}
+
+// appendTimes appends n copies of b.
+func appendTimes(dst, b []byte, n int) []byte {
+	for range n {
+		dst = append(dst, b...)
 	}
 	return dst
 }
 
-// cutPlainBytes applies an edit list to PLAIN byte arrays, each behind its
-// 4-byte length; starts are where they begin. Ranges are copied whole.
-func cutPlainBytes(dst, src []byte, starts []uint32, list *editList) []byte {
+// byteArrays applies an edit list to PLAIN byte arrays, each behind its 4-byte
+// length; starts are where they begin in src. Ranges are copied whole.
+func (a *assembly) byteArrays(src []byte, base int, starts []uint32, list *editList) {
 	for _, o := range list.ops {
 		if o.literal == nil {
-			dst = append(dst, src[starts[o.from]:starts[o.to]]...)
+			a.keep(src, base, int(starts[o.from]), int(starts[o.to]))
 			continue
 		}
+		at := len(a.buf)
 		for range o.to - o.from {
-			dst = binary.LittleEndian.AppendUint32(dst, uint32(len(o.literal)))
-			dst = append(dst, o.literal...)
+			a.buf = binary.LittleEndian.AppendUint32(a.buf, uint32(len(o.literal)))
+			a.buf = append(a.buf, o.literal...)
 		}
+		a.fresh(at)
 	}
-	return dst
 }
 
 // cutPlainBools applies an edit list to bits, least significant first.

@@ -55,6 +55,10 @@ type pageEdit struct {
 	levels
 	list editList
 	rows int // rows that start in the page after the edit
+	// entries are the level entries that stay; transformed says that others
+	// were put in between.
+	entries     editList
+	transformed bool
 }
 
 // rowWork is what an edit asks of a page, in rows relative to the page's first
@@ -170,6 +174,7 @@ func (e *pageEditor) keepTo(to int) {
 	}
 	n := e.values(e.entry, to)
 	e.out.list.keep(e.value, e.value+n)
+	e.out.entries.keep(e.entry, to)
 	if e.src.rep != nil {
 		e.out.rep = append(e.out.rep, e.src.rep[e.entry:to]...)
 	}
@@ -195,6 +200,7 @@ type entry struct {
 
 // transform edits the row whose entries are [e.entry, to).
 func (e *pageEditor) transform(row, to int) {
+	e.out.transformed = true
 	position := uint64(e.work.first) + uint64(row)
 	var in []entry
 	v := e.value

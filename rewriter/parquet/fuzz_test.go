@@ -257,11 +257,11 @@ func FuzzCut(f *testing.F) {
 			}
 			j := &pageJob{chunk: c, page: pq.Page{Header: pq.PageHeader{Encoding: k.enc}}}
 			empty := decoded{vals: &pq.Values{Type: k.t, Width: valueWidth(col), Offsets: []uint32{0}}, view: view{width: valueWidth(col), offsets: []uint32{0}}}
-			out, err := j.cut(nil, &empty, list)
-			if err != nil {
+			var a assembly
+			if err := j.cut(&a, &empty, list); err != nil {
 				t.Fatal(err)
 			}
-			return j, out
+			return j, a.buf
 		}
 		j, encoded := page(values)
 		var vals pq.Values
@@ -280,11 +280,11 @@ func FuzzCut(f *testing.F) {
 		}
 		d := decoded{view: v, vals: dec, values: len(values)}
 		d.body.Values = encoded
-		out, err := j.cut(nil, &d, list)
-		if err != nil {
+		var a assembly
+		if err := j.cut(&a, &d, list); err != nil {
 			t.Fatal(err)
 		}
-		got, _, err := j.values(out, len(want), false, new(pq.Values), new([]uint32))
+		got, _, err := j.values(a.buf, len(want), false, new(pq.Values), new([]uint32))
 		if err != nil {
 			t.Fatalf("%v %v: cut values: %v", k.t, k.enc, err)
 		}

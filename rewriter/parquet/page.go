@@ -210,38 +210,32 @@ func (j *pageJob) encode(s *scratch, d *decoded, e *pageEdit) error {
 }
 
 func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
-	col, v2 := j.chunk.col, j.page.Header.Type == format.DataPageV2
-	buf := s.plain[:0]
-	var err error
-	var repLen, defLen int
-	if col.MaxRep > 0 {
-		if buf, err = appendLevels(buf, e.rep, levelBits(col.MaxRep), !v2); err != nil {
-			return err
-		}
-		repLen = len(buf)
-	}
-	if col.MaxDef > 0 {
-		if buf, err = appendLevels(buf, e.def, levelBits(col.MaxDef), !v2); err != nil {
-			return err
-		}
-		defLen = len(buf) - repLen
-	}
-	levels := len(buf)
-	if buf, err = j.cut(buf, d, &e.list); err != nil {
+	v2 := j.page.Header.Type == format.DataPageV2
+	a := assembly{buf: s.plain[:0], ops: s.ops[:0]}
+	repLen, defLen, err := j.levels(&a, d, e)
+	if err != nil {
 		return err
 	}
-	s.plain = buf
+	levels := repLen + defLen
+	if v2 {
+		a.start, a.ops = levels, a.ops[:0]
+	}
+	if err = j.cut(&a, d, &e.list); err != nil {
+		return err
+	}
+	s.plain, s.ops = a.buf, a.ops
+	buf := a.buf
 	var body []byte
 	switch {
 	case j.chunk.codec.kind == format.Uncompressed || v2 && (j.page.Header.ValuesUncompressed || len(buf) == levels):
 		body = bytes.Clone(buf)
 	case v2:
-		if err = j.compress(s, d, e, buf, levels, buf[levels:]); err != nil {
+		if err = j.compress(s, &a); err != nil {
 			return err
 		}
 		body = append(append(make([]byte, 0, levels+len(s.first)), buf[:levels]...), s.first...)
 	default:
-		if err = j.compress(s, d, e, buf, levels, buf); err != nil {
+		if err = j.compress(s, &a); err != nil {
 			return err
 		}
 		body = bytes.Clone(s.first)
@@ -253,46 +247,101 @@ func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
 	return err
 }
 
+// levels puts the levels in front and returns how many bytes they are, length
+// prefixes included.
+func (j *pageJob) levels(a *assembly, d *decoded, e *pageEdit) (rep, def int, err error) {
+	col, v2 := j.chunk.col, j.page.Header.Type == format.DataPageV2
+	// Where the streams lie in the body: each behind its length, in front of the values.
+	atDef := j.valuesAt(d) - len(d.body.Def)
+	atRep := atDef - 4 - len(d.body.Rep)
+	cut := !v2 && !e.transformed && d.body.DefEncoding == format.RLE && (col.MaxRep == 0 || d.body.RepEncoding == format.RLE)
+	if col.MaxRep > 0 {
+		if err = a.levels(hybridStream[uint8]{d.body.Rep, atRep, levelBits(col.MaxRep), d.rep}, e.rep, cut, &e.entries, !v2); err != nil {
+			return 0, 0, err
+		}
+		rep = len(a.buf)
+	}
+	if col.MaxDef > 0 {
+		err = a.levels(hybridStream[uint8]{d.body.Def, atDef, levelBits(col.MaxDef), d.def}, e.def, cut, &e.entries, !v2)
+	}
+	return rep, len(a.buf) - rep, err
+}
+
+// valuesAt is where the values lie in what the source's body decompresses to.
+func (j *pageJob) valuesAt(d *decoded) int {
+	h := &j.page.Header
+	if h.Type == format.DataPageV2 {
+		return 0
+	}
+	return int(h.UncompressedSize) - len(d.body.Values)
+}
+
 // compress makes s.first of the new body: by editing the compressed page where
 // that is possible, otherwise anew.
-func (j *pageJob) compress(s *scratch, d *decoded, e *pageEdit, body []byte, levels int, src []byte) (err error) {
+func (j *pageJob) compress(s *scratch, a *assembly) (err error) {
 	if j.spliceable() {
-		if out := j.splice(s, d, &e.list, body, levels); out != nil {
+		if out := j.splice(s, a); out != nil {
 			s.first = out
 			return nil
 		}
 	}
-	s.first, err = j.chunk.codec.compress(s.first, src)
+	s.first, err = j.chunk.codec.compress(s.first, a.buf[a.start:])
 	return err
 }
 
 // cut applies the edit list to the value section.
-func (j *pageJob) cut(dst []byte, d *decoded, list *editList) ([]byte, error) {
+func (j *pageJob) cut(a *assembly, d *decoded, list *editList) (err error) {
 	h, col := &j.page.Header, j.chunk.col
-	src := d.body.Values
+	src, base := d.body.Values, j.valuesAt(d)
+	at := len(a.buf)
 	switch {
 	case h.UsesDictionary():
-		width := 0
-		if len(src) > 0 {
-			width = int(src[0])
-		}
-		index := cutIndexes(d.view.index, list, j.chunk.dict.literal)
-		for _, x := range index {
-			width = max(width, bits.Len32(uint32(x)))
-		}
-		return appendIndexes(dst, index, width)
-	case h.Encoding == format.Plain && col.Type == format.Boolean:
-		return cutPlainBools(dst, src, list), nil
+		return j.cutIndexes(a, d, list)
 	case h.Encoding == format.Plain && col.Type == format.ByteArray:
-		return cutPlainBytes(dst, src, d.view.offsets, list), nil
+		a.byteArrays(src, base, d.view.offsets, list)
+		return nil
+	case h.Encoding == format.Plain && col.Type != format.Boolean:
+		a.plain(src, base, d.view.width, list)
+		return nil
 	case h.Encoding == format.Plain:
-		return cutPlain(dst, src, d.view.width, list), nil
+		a.buf = cutPlainBools(a.buf, src, list)
 	case h.Encoding == format.ByteStreamSplit:
-		return cutStreams(dst, src, valueWidth(col), d.values, list), nil
+		a.buf = cutStreams(a.buf, src, valueWidth(col), d.values, list)
 	case h.Encoding == format.RLE && col.Type == format.Boolean:
-		return cutBools(dst, d.view.bools, list)
+		a.buf, err = cutBools(a.buf, d.view.bools, list)
+	default:
+		a.buf, err = cutDelta(a.buf, d.vals, h.Encoding, list)
 	}
-	return cutDelta(dst, d.vals, h.Encoding, list)
+	a.fresh(at)
+	return err
+}
+
+// cutIndexes applies an edit list to dictionary indexes.
+func (j *pageJob) cutIndexes(a *assembly, d *decoded, list *editList) (err error) {
+	src := d.body.Values
+	width := 0
+	if len(src) > 0 {
+		width = int(src[0])
+	}
+	wide := false
+	for _, o := range list.ops {
+		wide = wide || o.literal != nil && bits.Len32(j.chunk.dict.literal(o.literal)) > width
+	}
+	if width > 0 && !wide {
+		h := hybridStream[uint32]{src[1:], j.valuesAt(d) + 1, width, d.view.index}
+		if h.cuttable(list) {
+			a.keep(src, h.base-1, 0, 1)
+			return cutHybrid(a, h, list, j.chunk.dict.literal)
+		}
+	}
+	index := cutIndexes(d.view.index, list, j.chunk.dict.literal)
+	for _, x := range index {
+		width = max(width, bits.Len32(uint32(x)))
+	}
+	at := len(a.buf)
+	a.buf, err = appendIndexes(a.buf, index, width)
+	a.fresh(at)
+	return err
 }
 
 // Field ids of PageHeader, DataPageHeader and DataPageHeaderV2 (parquet.thrift).

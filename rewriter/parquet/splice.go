@@ -19,68 +19,42 @@ import (
 // spliceable says whether a page's edit can be made in its compressed form.
 func (j *pageJob) spliceable() bool {
 	h, kind := &j.page.Header, j.chunk.codec.kind
-	return (kind == format.Snappy || kind == format.Zstd && !j.chunk.recompress) && h.Encoding == format.Plain && j.chunk.col.Type != format.Boolean &&
-		!(h.Type == format.DataPageV2 && h.ValuesUncompressed)
+	return (kind == format.Snappy || kind == format.Zstd && !j.chunk.recompress) && !(h.Type == format.DataPageV2 && h.ValuesUncompressed)
 }
 
 // sparseCut is how many bytes of body there must be to each cut: with denser
-// ones compressing anew is as cheap. freshLevels is the most that is put in
-// front of the values without an attempt to compress it.
+// ones compressing anew is as cheap. freshBytes is the most that is put in at
+// one place without an attempt to compress it.
 const (
-	sparseCut   = 2 << 10
-	freshLevels = 4 << 10
+	sparseCut  = 2 << 10
+	freshBytes = 4 << 10
 )
 
-// splice edits the compressed body. levels is how much of the new body stands
-// in front of the values. It returns nil where compressing anew is better.
-func (j *pageJob) splice(s *scratch, d *decoded, list *editList, body []byte, levels int) []byte {
-	if len(list.ops)*sparseCut > len(body) || levels > freshLevels && j.chunk.codec.kind == format.Zstd {
+// splice edits the compressed body. It returns nil where compressing anew is better.
+func (j *pageJob) splice(s *scratch, a *assembly) []byte {
+	src, body := j.page.Body, a.buf[a.start:]
+	kept, fresh := keptOps(a.ops)
+	if kept*sparseCut > len(body) || fresh && j.chunk.codec.kind == format.Zstd {
 		return nil
 	}
-	src, base := j.page.Body, int(j.page.Header.UncompressedSize)-len(d.body.Values)
 	if j.page.Header.Type == format.DataPageV2 {
-		src, base = src[int(j.page.Header.RepLength)+int(j.page.Header.DefLength):], 0
-		body, levels = body[levels:], 0
-	}
-	s.ops = s.ops[:0]
-	if levels > 0 {
-		s.ops = append(s.ops, zstdedit.Op{From: -1, Size: levels})
-	}
-	at := levels
-	for _, o := range list.ops {
-		b := zstdedit.Op{At: at, From: -1}
-		if o.literal == nil {
-			b.From, b.To = base+o.from*d.view.width, base+o.to*d.view.width
-			if d.view.offsets != nil {
-				b.From, b.To = base+int(d.view.offsets[o.from]), base+int(d.view.offsets[o.to])
-			}
-			b.Size = b.To - b.From
-		} else {
-			b.Size = (o.to - o.from) * (len(o.literal) + int(d.view.prefix))
-		}
-		at += b.Size
-		s.ops = append(s.ops, b)
-	}
-	if at != len(body) {
-		return nil
+		src = src[int(j.page.Header.RepLength)+int(j.page.Header.DefLength):]
 	}
 	if j.chunk.codec.kind == format.Zstd {
-		out, _ := s.zstd.Splice(s.first[:0], src, s.ops, body)
+		out, _ := s.zstd.Splice(s.first[:0], src, a.ops, body)
 		return out
 	}
-	return spliceSnappy(s.first[:0], src, s.ops, body, levels)
+	return spliceSnappy(s.first[:0], src, a.ops, body)
 }
 
 // spliceSnappy writes body, of which ops say where it comes from, from the
-// elements of src. The first levels bytes of body are new. It returns nil when
-// src is not what it should be.
-func spliceSnappy(dst, src []byte, ops []zstdedit.Op, body []byte, levels int) []byte {
+// elements of src. It returns nil when src is not what it should be.
+func spliceSnappy(dst, src []byte, ops []zstdedit.Op, body []byte) []byte {
 	_, n := binary.Uvarint(src)
 	if n <= 0 {
 		return nil
 	}
 	w := snappyWriter{dst: binary.AppendUvarint(dst, uint64(len(body))), body: body}
-	w.fresh(levels)
 	r := snappyReader{src: src[n:]}
 	for k := range ops {
 		o := &ops[k]

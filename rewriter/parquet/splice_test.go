@@ -12,9 +12,11 @@ import (
 )
 
 // spliceCase cuts random ranges out of a compressible body and puts new bytes in.
-func spliceCase(old []byte, r *rand.Rand, holes int) (ops []zstdedit.Op, body []byte, levels int) {
-	levels = r.IntN(600)
-	body = append(body, bytes.Repeat([]byte{7, 9}, levels)[:levels]...)
+func spliceCase(old []byte, r *rand.Rand, holes int) (ops []zstdedit.Op, body []byte) {
+	if levels := r.IntN(600); levels > 0 {
+		body = bytes.Repeat([]byte{7, 9}, levels)[:levels]
+		ops = append(ops, zstdedit.Op{From: -1, Size: levels})
+	}
 	at := 0
 	for range holes {
 		from := at + r.IntN(max(1, (len(old)-at)/2))
@@ -33,13 +35,13 @@ func spliceCase(old []byte, r *rand.Rand, holes int) (ops []zstdedit.Op, body []
 		ops = append(ops, zstdedit.Op{From: at, To: len(old), Size: len(old) - at, At: len(body)})
 		body = append(body, old[at:]...)
 	}
-	return ops, body, levels
+	return ops, body
 }
 
 func checkSplice(t *testing.T, old, compressed []byte, r *rand.Rand, holes int) {
 	t.Helper()
-	ops, body, levels := spliceCase(old, r, holes)
-	out := spliceSnappy(nil, compressed, ops, body, levels)
+	ops, body := spliceCase(old, r, holes)
+	out := spliceSnappy(nil, compressed, ops, body)
 	if out == nil {
 		t.Fatal("not spliced")
 	}
@@ -98,7 +100,7 @@ func FuzzSplice(f *testing.F) {
 			checkSplice(t, old, s2.EncodeSnappy(nil, old), r, int(seed%7))
 			return
 		}
-		ops, body, levels := spliceCase(old, r, int(seed%7))
-		spliceSnappy(nil, block, ops, body, levels)
+		ops, body := spliceCase(old, r, int(seed%7))
+		spliceSnappy(nil, block, ops, body)
 	})
 }
