@@ -25,6 +25,12 @@ func copyFileRange(dst, src *os.File, off, n int64) (int64, error) {
 	}
 }
 
+// startWriteback lets the kernel begin to write a range to the disk, so that
+// the sync at the end finds less to do. It is only a hint.
+func startWriteback(f *os.File, off, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // renameNoReplace renames unless there is a file of the new name already.
 func renameNoReplace(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)

@@ -22,8 +22,10 @@ type localWriter struct {
 	f      *os.File
 	o      CreateOptions
 	copied int64
-	closed bool
-	err    error // the result of Close, for callers that close twice
+	// size is how much was written, started how much of it is on its way to the disk.
+	size, started int64
+	closed        bool
+	err           error // the result of Close, for callers that close twice
 }
 
 func (local) Create(ctx context.Context, path string, o CreateOptions) (Writer, error) {
@@ -104,7 +106,19 @@ func (w *localWriter) Write(p []byte) (int, error) {
 		return 0, wrapErr("write", w.path, err)
 	}
 	n, err := w.f.Write(p)
+	w.wrote(int64(n))
 	return n, wrapErr("write", w.path, err)
+}
+
+// writeback is after how many bytes the disk is set to work.
+const writeback = 16 << 20
+
+func (w *localWriter) wrote(n int64) {
+	w.size += n
+	if w.size-w.started >= writeback {
+		startWriteback(w.f, w.started, w.size-w.started)
+		w.started = w.size
+	}
 }
 
 // CopyRange lets the kernel copy, or share the blocks where the file system
@@ -130,6 +144,7 @@ func (w *localWriter) CopyRange(src Object, off, n int64) error {
 		}
 		off, n = off+m, n-m
 		w.copied += m
+		w.wrote(m)
 	}
 	return nil
 }

@@ -169,6 +169,9 @@ func (e *engine) emitItem(c *chunkJob, it item) error {
 			return err
 		}
 		_, err := e.sink.Write(r.body)
+		if e.sink.digest == nil { // which looks at the bytes later
+			bodies.put(r.body)
+		}
 		r.header, r.body = nil, nil
 		return err
 	case it.data != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/bits"
+	"sync"
 
 	"github.com/parquet-go/parquet-go/format"
 
@@ -46,6 +47,28 @@ type pageResult struct {
 	dataDelta     int64 // change of the byte-array data
 	hashes        []uint64
 }
+
+// bodies are page bodies that were written and may be used again.
+var bodies bodyPool
+
+type bodyPool struct{ pool sync.Pool }
+
+// get returns an empty slice with room for n bytes.
+func (p *bodyPool) get(n int) []byte {
+	if b, _ := p.pool.Get().(*[]byte); b != nil && cap(*b) >= n {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, n+n/8)
+}
+
+func (p *bodyPool) put(b []byte) {
+	if cap(b) >= pooledBody {
+		p.pool.Put(&b)
+	}
+}
+
+// pooledBody is the size from which on memory is worth keeping.
+const pooledBody = 64 << 10
 
 // pageCounts are a page's numbers before or after an edit.
 type pageCounts struct {
@@ -228,17 +251,17 @@ func (j *pageJob) assemble(s *scratch, d *decoded, e *pageEdit) error {
 	var body []byte
 	switch {
 	case j.chunk.codec.kind == format.Uncompressed || v2 && (j.page.Header.ValuesUncompressed || len(buf) == levels):
-		body = bytes.Clone(buf)
+		body = append(bodies.get(len(buf)), buf...)
 	case v2:
 		if err = j.compress(s, &a); err != nil {
 			return err
 		}
-		body = append(append(make([]byte, 0, levels+len(s.first)), buf[:levels]...), s.first...)
+		body = append(append(bodies.get(levels+len(s.first)), buf[:levels]...), s.first...)
 	default:
 		if err = j.compress(s, &a); err != nil {
 			return err
 		}
-		body = bytes.Clone(s.first)
+		body = append(bodies.get(len(s.first)), s.first...)
 	}
 	j.res.body = body
 	j.res.header, err = j.patchHeader(e, len(buf), body, repLen, defLen)
