@@ -56,7 +56,7 @@ var (
 // how key files are named.
 const (
 	keysOne  = "one"
-	keys15   = "n14"
+	keys15   = "n13"
 	keys60   = "n220"
 	keysAll  = "n4000"
 	keysScan = "million"

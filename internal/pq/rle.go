@@ -35,11 +35,16 @@ func (r *Runs) Rest() int { return len(r.src) }
 // ends before n values.
 func (r *Runs) Next() (run Run, ok bool, err error) {
 	for r.left > 0 {
-		u, n := binary.Uvarint(r.src)
-		if n <= 0 {
-			return run, false, corrupt("run-length data ends early")
+		var u uint64
+		if len(r.src) > 0 && r.src[0] < 0x80 { // of random data most runs are short
+			u, r.src = uint64(r.src[0]), r.src[1:]
+		} else {
+			var n int
+			if u, n = binary.Uvarint(r.src); n <= 0 {
+				return run, false, corrupt("run-length data ends early")
+			}
+			r.src = r.src[n:]
 		}
-		r.src = r.src[n:]
 		count := u >> 1
 		if count == 0 {
 			continue
@@ -143,7 +148,10 @@ func grow[T any](s []T, n int) []T {
 }
 
 func fill[T any](s []T, v T) {
-	if len(s) == 0 {
+	if len(s) <= 32 {
+		for i := range s {
+			s[i] = v
+		}
 		return
 	}
 	s[0] = v
