@@ -233,6 +233,9 @@ func (s *Server) store(key string, data []byte, h http.Header, etag string) *Ver
 		etag = hex.EncodeToString(sum[:])
 	}
 	v := &Version{ID: "null", Data: data, ETag: etag, At: now().UTC(), Header: kept(h), Tags: h.Get("x-amz-tagging")}
+	if v.Header.Get("Content-Type") == "" {
+		v.Header.Set("Content-Type", "binary/octet-stream") // S3's default
+	}
 	if s.Retain > 0 {
 		v.Retain, v.Mode = v.At.Add(s.Retain), "COMPLIANCE"
 	}

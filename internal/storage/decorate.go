@@ -380,6 +380,9 @@ func (w *decoratedWriter) Resumable() bool {
 // Spliced says what the writer below says.
 func (w *decoratedWriter) Spliced() (int64, string) { return Spliced(w.inner) }
 
+// Parts says what the writer below says.
+func (w *decoratedWriter) Parts() (copied, uploaded int) { return Parts(w.inner) }
+
 // parts counts the requests that writing n more bytes costs.
 func (w *decoratedWriter) parts(n int64) int {
 	before := w.written / partBytes

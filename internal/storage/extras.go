@@ -242,6 +242,20 @@ type Splicer interface {
 	Spliced() (copied int64, refused string)
 }
 
+// PartCounter is an optional interface of a Writer that stores an object in
+// parts: how many the store copied, and how many were uploaded.
+type PartCounter interface {
+	Parts() (copied, uploaded int)
+}
+
+// Parts asks a Writer, through its decorators; none where there are no parts.
+func Parts(w Writer) (copied, uploaded int) {
+	if p, ok := w.(PartCounter); ok {
+		return p.Parts()
+	}
+	return 0, 0
+}
+
 // Spliced asks a Writer, through its decorators; it is final after Close.
 func Spliced(w Writer) (copied int64, refused string) {
 	if s, ok := w.(Splicer); ok {

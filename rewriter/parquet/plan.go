@@ -1,8 +1,10 @@
 package parquet
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -66,6 +68,21 @@ func resolve(s *pq.Schema, e rewriter.Edit) (*plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// Check says whether the file's schema takes an edit, before its rows are
+// known: rewriter.ErrColumn where it lacks a column, ErrConstant or an
+// UnsupportedError where the edit would be refused.
+func Check(ctx context.Context, in Input, e rewriter.Edit) error {
+	e.Redact = slices.Clone(e.Redact)
+	for i := range e.Redact {
+		e.Redact[i].Rows = roaring64.BitmapOf(0) // without a row nothing would be refused
+	}
+	f, err := pq.Open(ctx, &cachedInput{Input: in}, in.Size)
+	if err == nil {
+		_, err = resolve(f.Schema, e)
+	}
+	return translate(err)
 }
 
 func (p *plan) addRedaction(s *pq.Schema, r rewriter.Redaction) error {

@@ -181,9 +181,51 @@ func scanMatches(m []warehouse.BoundMatch) []scanner.Match {
 	return out
 }
 
+// parquetEdit is an action on rows of a Parquet object. A column that an object
+// lacks reads as null in it.
+func (r request) parquetEdit(rows, elements *roaring64.Bitmap, missing bool) (e rewriter.Edit, err error) {
+	column := func(path string) (rewriter.Column, error) {
+		ref, err := scanner.ParseRef(path)
+		return rewriter.Column{Path: ref.Path, AllowMissing: missing}, err
+	}
+	for _, c := range edits(r.action) {
+		red := rewriter.Redaction{Rows: rows, Constant: c.constant}
+		if red.Column, err = column(c.column); err != nil {
+			return e, err
+		}
+		e.Redact = append(e.Redact, red)
+	}
+	switch {
+	case r.action.Kind == "remove_element":
+		rm := rewriter.Removal{Elements: elements}
+		if rm.Column, err = column(r.action.Element); err != nil {
+			return e, err
+		}
+		e.Remove = append(e.Remove, rm)
+	case r.deletes():
+		e.Erase = rows
+	}
+	return e, nil
+}
+
+// parquetElements are the list's elements that hold keys.
+func parquetElements(res *scanner.Result) *roaring64.Bitmap {
+	out := roaring64.New()
+	for _, e := range res.Elements {
+		for i, row := range e.Rows {
+			out.Add(rewriter.ElementKey(uint64(row), e.Index[i]))
+		}
+	}
+	return out
+}
+
 // scanParquet uses the scanner of tables; columns are found by their paths.
 func scanParquet(ctx context.Context, src storage.Object, r request) (*found, error) {
 	f := &found{perMatch: make([]int64, len(r.match)), hits: roaring64.New(), method: "scanned clean"}
+	if r.every && !r.deletes() {
+		return nil, &rewriter.UnsupportedError{What: r.action.Kind + " where a partition's value is the key, in Parquet"}
+	}
+	var elements *roaring64.Bitmap
 	if len(r.match) == 0 {
 		file, err := pq.Open(ctx, src, src.Info().Size)
 		if err != nil {
@@ -192,11 +234,19 @@ func scanParquet(ctx context.Context, src storage.Object, r request) (*found, er
 		f.rows = file.Rows()
 	} else {
 		o := scanner.Options{Workers: 1, Gap: 256 << 10, Keys: true}
+		if r.action.Kind == "remove_element" {
+			ref, err := scanner.ParseRef(r.action.Element)
+			if err != nil {
+				return nil, err
+			}
+			o.Elements = &ref
+		}
 		res, err := scanner.Parquet(ctx, src, scanner.Request{Match: scanMatches(r.match), Options: o})
 		if err != nil {
 			return nil, err
 		}
 		f.rows, f.hits, f.perMatch, f.method, f.bytesRead, f.keys = res.Rows, res.Hits, res.PerMatch, string(res.Method), res.BytesRead, res.Keys
+		elements = parquetElements(res)
 	}
 	if r.every {
 		f.hits.AddRange(0, uint64(f.rows))
@@ -207,10 +257,24 @@ func scanParquet(ctx context.Context, src storage.Object, r request) (*found, er
 		erase.AddRange(0, uint64(f.rows))
 		erase.AndNot(f.hits)
 	}
+	edit, err := r.parquetEdit(erase, elements, true)
+	if err != nil {
+		return nil, err
+	}
+	if r.action.Kind == "redact" && !f.hits.IsEmpty() {
+		// A redaction keeps the key: rows that hold what it sets already are done.
+		in := rewriteparquet.Input{ReaderAt: src, Size: src.Info().Size}
+		if f.hits, err = rewriteparquet.Pending(ctx, in, edit.Redact); err != nil {
+			return nil, err
+		}
+		if edit, err = r.parquetEdit(f.hits, nil, true); err != nil {
+			return nil, err
+		}
+	}
 	f.rewrite = func(ctx context.Context, dst storage.Writer, o rewriter.Options) (*rewriter.Result, error) {
 		o.Workers = 1
-		res, err := rewriteparquet.Rewrite(ctx, src, dst, rewriter.Edit{Erase: erase}, o)
-		if err == nil && (res.RowsIn != f.rows || res.RowsOut != f.rows-int64(erase.GetCardinality())) {
+		res, err := rewriteparquet.Rewrite(ctx, src, dst, edit, o)
+		if err == nil && (res.RowsIn != f.rows || r.deletes() && res.RowsOut != f.rows-int64(erase.GetCardinality())) {
 			err = fmt.Errorf("row counts of the rewritten file do not add up: %w", rewriter.ErrCorrupt)
 		}
 		return res, err

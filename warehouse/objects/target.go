@@ -72,7 +72,29 @@ func (t *Target) Check(ctx context.Context, sel warehouse.Selection) error {
 	if _, err := t.Bind(ctx, sel); err != nil {
 		return err
 	}
-	return t.Reachable(ctx)
+	if err := t.Reachable(ctx); err != nil {
+		return err
+	}
+	return t.versionsReadable(ctx)
+}
+
+// versionsReadable refuses a bucket that keeps versions which nobody here may
+// see: what is erased would stay in them, and could not be compared or restored.
+func (t *Target) versionsReadable(ctx context.Context) error {
+	keep, err := t.Retention(ctx, "")
+	if err != nil || !keep.Versioned {
+		return err
+	}
+	for _, err := range storage.Versions(ctx, t.store, t.prefix) {
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%s: the bucket keeps versions, and may not be asked for them (s3:ListBucketVersions, s3:GetObjectVersion): %w", t.name, err)
+		}
+		if err != nil {
+			return fmt.Errorf("list versions: %w", err)
+		}
+		break
+	}
+	return nil
 }
 
 // Reachable says whether the store answers: it lists the prefix's beginning.
@@ -143,8 +165,8 @@ func (t *Target) checkAction(sel warehouse.Selection) error {
 	switch {
 	case sel.Action.Kind == "" || sel.Action.Kind == "delete":
 		return nil
-	case t.cfg.Format != "ndjson":
-		return fmt.Errorf("%s: %s is possible in NDJSON objects only, in %s records can be deleted: %w", t.name, sel.Action.Kind, t.cfg.Format, warehouse.ErrNotFound)
+	case t.cfg.Format != "ndjson" && t.cfg.Format != "parquet":
+		return fmt.Errorf("%s: %s is possible in NDJSON and Parquet objects only, in %s records can be deleted: %w", t.name, sel.Action.Kind, t.cfg.Format, warehouse.ErrNotFound)
 	}
 	_, err := request{action: sel.Action}.records()
 	return err
@@ -172,6 +194,7 @@ func (t *Target) Plan(ctx context.Context, sel warehouse.Selection, emit func(wa
 		}
 		s.Files, s.Bytes = s.Files+1, s.Bytes+size
 	}
+	taken := t.newSchemaCheck(sel)
 	err = t.walk(ctx, func(info storage.Info, c class) error {
 		if c != data {
 			if !strings.HasPrefix(info.Path, t.prefix+ownFolder) {
@@ -192,11 +215,17 @@ func (t *Target) Plan(ctx context.Context, sel warehouse.Selection, emit func(wa
 			skip("pruned by partition", info.Size)
 			return nil
 		}
+		if err := taken.look(ctx, info); err != nil {
+			return err
+		}
 		task := t.task(info, int(p.Tasks))
 		p.Tasks, p.TaskBytes = p.Tasks+1, p.TaskBytes+info.Size
 		return emit(task)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := taken.verdict(); err != nil {
 		return nil, err
 	}
 	t.finishPlan(p, skipped)

@@ -166,6 +166,22 @@ func Refusal(err error) string {
 	return ""
 }
 
+// spliced says for the evidence what the store copied by itself, and what made
+// it stop.
+func spliced(dst storage.Writer, size int64) (s string) {
+	n, refused := storage.Spliced(dst)
+	if n > 0 {
+		s = ", spliced in the store"
+		if copied, uploaded := storage.Parts(dst); copied > 0 {
+			s += fmt.Sprintf(": %d parts copied, %d uploaded", copied, uploaded)
+		}
+	}
+	if refused != "" && (n > 0 || size >= spliceSize) {
+		s += ", streamed: " + refused
+	}
+	return s
+}
+
 // stage writes the new content. The name follows from run, object and keys, so
 // that a second try writes the same object again.
 func (t *Target) stage(ctx context.Context, w Work, f *found, res *warehouse.Result) error {
@@ -203,11 +219,7 @@ func (t *Target) stage(ctx context.Context, w Work, f *found, res *warehouse.Res
 	if done.Fallback != "" {
 		res.Rewriter += " (" + done.Fallback + ")"
 	}
-	if n, refused := storage.Spliced(dst); n > 0 {
-		res.Rewriter += ", spliced in the store"
-	} else if refused != "" && file.Size >= spliceSize {
-		res.Rewriter += ", streamed: " + refused
-	}
+	res.Rewriter += spliced(dst, file.Size)
 	res.BytesCopied, res.BytesEncoded, res.Output = done.BytesCopied, done.BytesReencoded, out
 	return nil
 }

@@ -55,6 +55,7 @@ type writer struct {
 	closed  bool
 	err     error
 	copied  int64
+	copies  int // blocks that the store copied
 	refused string
 }
 
@@ -73,6 +74,9 @@ func (w *writer) Resumable() bool { return !w.closed }
 
 // Spliced says how many bytes were copied inside the store, and why no more.
 func (w *writer) Spliced() (copied int64, refused string) { return w.copied, w.refused }
+
+// Parts says how many blocks the store copied, and how many were uploaded.
+func (w *writer) Parts() (copied, uploaded int) { return w.copies, len(w.ids) - w.copies }
 
 func (w *writer) Write(p []byte) (int, error) {
 	if w.closed {
@@ -152,6 +156,7 @@ func (w *writer) stage(x block) error {
 		if err == nil {
 			w.ids = append(w.ids, id)
 			w.copied += x.n
+			w.copies++
 			return nil
 		}
 		if storage.IsTransient(err) || errors.Is(err, storage.ErrPrecondition) || errors.Is(err, context.Canceled) {

@@ -38,7 +38,42 @@ func (b *bucket) VersionAttributes(ctx context.Context, v storage.Version) (*sto
 		return nil, storage.NewError("stat", v.Path, fs.ErrNotExist, "", nil)
 	}
 	a, _, err := b.described(ctx, v.Path, &v.Version)
+	if err == nil && a.Locked == "" && b.locking(ctx) {
+		b.askLock(ctx, v, a)
+	}
 	return a, err
+}
+
+// locking asks once whether the bucket has Object Lock.
+func (b *bucket) locking(ctx context.Context) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.locks == nil {
+		ctx, cancel := patience(ctx, 0)
+		defer cancel()
+		out, err := b.client.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &b.name})
+		has := err == nil && out.ObjectLockConfiguration != nil && out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled
+		if err != nil && storage.IsTransient(fail(ctx, "read lock configuration", b.origin, err)) {
+			return false // it is asked again for the next version
+		}
+		b.locks = &has
+	}
+	return *b.locks
+}
+
+// askLock asks for a version's retention and hold: not every server says them
+// with the headers of a noncurrent version. Who may not ask learns nothing.
+func (b *bucket) askLock(ctx context.Context, v storage.Version, a *storage.Attributes) {
+	ctx2, cancel := patience(ctx, 0)
+	defer cancel()
+	h := &s3.HeadObjectOutput{}
+	if r, err := b.client.GetObjectRetention(ctx2, &s3.GetObjectRetentionInput{Bucket: &b.name, Key: b.key(v.Path), VersionId: &v.Version}); err == nil && r.Retention != nil {
+		h.ObjectLockRetainUntilDate, h.ObjectLockMode = r.Retention.RetainUntilDate, types.ObjectLockMode(r.Retention.Mode)
+	}
+	if r, err := b.client.GetObjectLegalHold(ctx2, &s3.GetObjectLegalHoldInput{Bucket: &b.name, Key: b.key(v.Path), VersionId: &v.Version}); err == nil && r.LegalHold != nil {
+		h.ObjectLockLegalHoldStatus = r.LegalHold.Status
+	}
+	locked(ctx, a, h)
 }
 
 func (b *bucket) described(ctx context.Context, path string, version *string) (a *storage.Attributes, tagged bool, err error) {

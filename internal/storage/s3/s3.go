@@ -61,6 +61,7 @@ type bucket struct {
 
 	mu    sync.Mutex
 	lists ownership
+	locks *bool // the bucket has Object Lock; nil = not asked
 }
 
 // Open opens a bucket; it makes no request.

@@ -45,6 +45,7 @@ type writer struct {
 	closed  bool
 	err     error
 	copied  int64
+	copies  int    // parts that the store copied
 	refused string // why nothing is copied inside the store
 }
 
@@ -117,6 +118,9 @@ func (w *writer) CopyRange(src storage.Object, off, n int64) error {
 
 // Spliced says how many bytes were copied inside the store, and why no more.
 func (w *writer) Spliced() (copied int64, refused string) { return w.copied, w.refused }
+
+// Parts says how many parts the store copied, and how many were uploaded.
+func (w *writer) Parts() (copied, uploaded int) { return w.copies, len(w.done) - w.copies }
 
 // drain sends the parts that are ready.
 func (w *writer) drain() error {
@@ -223,6 +227,7 @@ func (w *writer) copyPart(number *int32, x piece) (string, error) {
 		return "", storage.NewError("copy range", w.path, storage.ErrUnsupported, "", nil)
 	}
 	w.copied += x.n
+	w.copies++
 	return untag(out.CopyPartResult.ETag), nil
 }
 
