@@ -237,6 +237,67 @@ func TestLeakMatrix(t *testing.T) {
 	}
 }
 
+// Composite keys are residue where they are stored whole; the job cleans that,
+// and leaves what it can only take for other people's data.
+func TestLeakMatrixOfCompositeKeys(t *testing.T) {
+	byID := testlake.ByID()
+	full := icebergo.Properties{"write.metadata.metrics.default": "full"}
+	for _, tc := range []struct {
+		name  string
+		spec  *icebergo.PartitionSpec
+		props icebergo.Properties
+		plant func(l *testlake.Lake)
+		found []string
+		keep  []int
+	}{
+		{name: "live rows", plant: func(l *testlake.Lake) { l.Append(1041, leaver, 1043) }, found: []string{verifier.LiveRows}, keep: []int{1041, 1043}},
+		{name: "position deletes with the row", plant: func(l *testlake.Lake) { l.Append(1041, leaver); l.DeleteRowByPosition(l.Files()[0], 1, leaver) },
+			found: []string{verifier.TombstonedRows, verifier.PositionDeletes}, keep: []int{1041}},
+		{name: "equality deletes of the key", plant: func(l *testlake.Lake) { l.Append(1041, leaver); l.DeleteByKeys([]int{1, 2}, leaver) },
+			found: []string{verifier.TombstonedRows, verifier.EqualityDeletes}, keep: []int{1041}},
+		{name: "an equality delete of a row that is gone", plant: func(l *testlake.Lake) { l.Append(1050); l.DeleteByKeys([]int{1, 2}, leaver, 1049) },
+			found: []string{verifier.EqualityDeletes}, keep: []int{1050}},
+		{name: "an old snapshot and DELETED entries", props: full, plant: func(l *testlake.Lake) { l.Append(leaver); l.Replace(1050) },
+			found: []string{verifier.History, verifier.ManifestBounds}, keep: []int{1050}},
+		{name: "a part in the partition", spec: byID, props: full, plant: func(l *testlake.Lake) { l.Append(1041, leaver) },
+			found: []string{verifier.LiveRows, verifier.ManifestBounds}, keep: []int{1041}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := testlake.New(t, "2", tc.spec, tc.props)
+			tc.plant(l)
+			cfg := leakJob(t, l, "0s", "")
+			cfg.Keysets = map[string]configs.Keyset{"pairs": {
+				Source: configs.Strings{write(t, fmt.Sprintf("id,email\n%d,%s\n", leaver, testlake.Mail(leaver)))},
+				Key:    configs.KeyParts{{Name: "id", Type: "int64"}, {Name: "email", Type: "string"}},
+			}}
+			cfg.Targets[0].Match = []configs.Match{{Keyset: "pairs", Columns: []string{"id", "email"}}}
+			j := open(t, cfg, jobs.Env{})
+			before := leaking(verifyAll(t, j))
+			for _, s := range tc.found {
+				if !slices.Contains(before, s) {
+					t.Errorf("the verifier did not find it on %q, only on %q", s, before)
+				}
+			}
+			sum, err := j.Run(t.Context(), jobs.RunOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum.Outcome != string(manifests.Erased) {
+				t.Errorf("outcome %s: %s", sum.Outcome, sum.Reasons)
+			}
+			wantClean(t, j)
+			if got := rowIDs(t, l, table.MainBranch); !slices.Equal(got, tc.keep) {
+				t.Errorf("rows %v, want %v", got, tc.keep)
+			}
+			for path, raw := range l.Stored() {
+				if bytes.Contains(raw, []byte(testlake.Mail(leaver))) {
+					t.Errorf("%s holds the e-mail", filepath.Base(path))
+				}
+			}
+		})
+	}
+}
+
 // wantClean demands a verification that looked at everything, could have found
 // something, and found nothing.
 func wantClean(t *testing.T, j *jobs.Job) {

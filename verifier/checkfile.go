@@ -93,7 +93,7 @@ func checkBound(ctx context.Context, f *parquetFile, size int64, name string, bo
 			c.single[b.cols[0]] = append(c.single[b.cols[0]], b)
 		}
 	}
-	for _, step := range []func() error{c.rows, c.chunks, c.blooms, c.footerText, c.gaps} {
+	for _, step := range []func() error{c.rows, c.chunks, c.tuples, c.blooms, c.footerText, c.gaps} {
 		before := f.read()
 		if err := step(); err != nil {
 			return nil, err

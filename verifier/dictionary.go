@@ -119,7 +119,7 @@ func scanDecoded(s *pageStream, p *probe, rows *rowCounter, hits *roaring64.Bitm
 
 // scanIndexes marks the rows of a page whose values are wanted entries.
 func (s *pageStream) scanIndexes(p *rawPage, t *entryTable, rows *rowCounter, hits *roaring64.Bitmap) error {
-	d, err := s.split(p)
+	d, err := s.parts(p)
 	if err != nil {
 		return err
 	}
@@ -156,18 +156,9 @@ func (s *pageStream) bitPacked(p *rawPage) bool {
 	return p.field(0, 1) != pageDataV2 && (s.l.desc.MaxRepetitionLevel() > 0 && p.field(5, 4) == encBitPacked || s.l.maxDef() > 0 && p.field(5, 3) == encBitPacked)
 }
 
-// split takes a page apart. A v2 header that tells another number of values than
-// the levels do is an error.
-func (s *pageStream) split(p *rawPage) (splitPage, error) {
-	d, err := s.parts(p)
-	if err == nil && p.field(0, 1) == pageDataV2 && d.defined != d.entries-int(p.field(8, 2)) {
-		err = errCorrupt
-	}
-	return d, err
-}
-
 // parts takes a page apart; bit-packed definition levels are errors. How many
-// values there are is what the levels say.
+// values there are is what the levels say: arrow-go states no nulls in the header
+// of a v2 page where it keeps no statistics.
 func (s *pageStream) parts(p *rawPage) (d splitPage, err error) {
 	if d.values, err = s.uncompressed(p); err != nil {
 		return d, err

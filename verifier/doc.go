@@ -28,8 +28,13 @@
 // object's path may itself hold one, where a table is partitioned by a key; who
 // writes findings down digests it.
 //
-// Limits. Parts of a composite key are looked for in rows only: a part alone is
-// not a key. Short keys are not searched for in text and raw bytes, where they
+// A composite key is found where it is stored whole: in a row of any file, or
+// where one manifest entry, partition range or path says all of its parts. Parts
+// that a row group stores together, one of them where no row has it, and bounds
+// that lie apart are possible residue. A part alone is no key.
+//
+// Limits. Composite keys are not searched for in text, raw bytes and bloom
+// filters. Short keys are not searched for in text and raw bytes, where they
 // would be found by chance. Theta sketches hold hashes of values and are
 // reported as possible. Copies outside the table's location, object versions
 // and replicas are for others to check.

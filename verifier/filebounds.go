@@ -81,11 +81,8 @@ func (c *fileCheck) boundKeys(surface string, bounds [][]byte, keys []*boundKeys
 // fits says whether a bound has the width that the converters take.
 func (c *fileCheck) fits(keys []*boundKeys, v []byte) bool {
 	for _, k := range keys {
-		switch k.conv[0].phys {
-		case parquet.Types.Int32:
-			return len(v) == 4
-		case parquet.Types.Int64:
-			return len(v) == 8
+		if !fitsWidth(k.conv[0].phys, v) {
+			return false
 		}
 	}
 	return true

@@ -112,23 +112,26 @@ const icebergCut = 16
 
 // cutKey says whether a string key begins with a bound that was cut short. An
 // upper bound was raised in its last character then.
-func cutKey(keys *keyset.Set, v []byte) bool {
+func cutKey(keys *keyset.Set, v []byte) bool { return cutFrom(keys, v) != nil }
+
+// cutFrom returns the first key that a bound may have been cut from.
+func cutFrom(keys *keyset.Set, v []byte) []byte {
 	p := keys.Schema()[0]
 	if p.Type.Kind != keyset.KindString && p.Type.Kind != keyset.KindBinary || len(p.Normalize) > 0 {
-		return false
+		return nil
 	}
 	if utf8.RuneCount(v) < icebergCut && len(v) < icebergCut {
-		return false
+		return nil
 	}
 	for _, prefix := range [][]byte{v, lowered(v)} {
 		for key := range keys.PartRange(0, prefix, nil) {
 			if bytes.HasPrefix(key, prefix) {
-				return true
+				return bytes.Clone(key)
 			}
 			break // sorted: the first at or above the prefix decides
 		}
 	}
-	return false
+	return nil
 }
 
 // lowered undoes the raising of a cut upper bound.

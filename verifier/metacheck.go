@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"fmt"
-	"net/url"
 	"strings"
 
 	iceberg "github.com/apache/iceberg-go"
@@ -16,6 +15,7 @@ import (
 type metaCheck struct {
 	inv    *inventory
 	single []metaKey // matches of one part: their values are keys by themselves
+	tuples []metaTuple
 	search *search
 	types  map[int]iceberg.Type // field id → type, in any schema
 }
@@ -48,7 +48,17 @@ func newMetaCheck(inv *inventory, matches []warehouse.BoundMatch) (*metaCheck, e
 	var sets []*keyset.Set
 	for _, b := range matches {
 		sets = append(sets, b.Keys)
-		if len(b.Columns) != 1 || b.Columns[0].FieldID == 0 {
+		if len(b.Columns) > 1 {
+			t, err := newMetaTuple(b)
+			if err != nil {
+				return nil, err
+			}
+			if t.parts != nil {
+				m.tuples = append(m.tuples, t)
+			}
+			continue
+		}
+		if b.Columns[0].FieldID == 0 {
 			continue
 		}
 		c := &converter{part: b.Keys.Schema()[0]}
@@ -96,7 +106,7 @@ func (m *metaCheck) partitionConst(p keyset.Part, id int, df iceberg.DataFile) (
 	}
 	values := df.Partition()
 	for _, f := range spec.Fields() {
-		if _, ok := f.Transform.(iceberg.IdentityTransform); ok && sourceID(f) == id {
+		if identityOf(f, id) {
 			return icebergValue(c, values[f.FieldID])
 		}
 	}
@@ -112,21 +122,30 @@ func sourceID(f iceberg.PartitionField) int {
 
 // listSummaries looks at the partition ranges of a manifest in its list.
 func (v *tableCheck) listSummaries(s table.Snapshot, m iceberg.ManifestFile) {
-	spec := v.inv.meta.PartitionSpecByID(int(m.PartitionSpecID()))
+	certain, possible := v.meta.inRanges(m)
+	at := Finding{Object: s.ManifestList, Snapshot: s.SnapshotID, State: "key in a partition range"}
+	v.foundIn(ListSummaries, at, certain, true)
+	v.foundIn(ListSummaries, at, possible, false)
+}
+
+// inRanges counts the keys in the partition ranges that a list has of a manifest.
+func (m *metaCheck) inRanges(f iceberg.ManifestFile) (certain, possible int64) {
+	spec := m.inv.meta.PartitionSpecByID(int(f.PartitionSpecID()))
 	if spec == nil {
-		return
+		return 0, 0
 	}
-	for i, sum := range m.Partitions() {
-		if i >= spec.NumFields() {
-			return
-		}
-		f := spec.Field(i)
+	for i, sum := range f.Partitions() {
 		for _, b := range []*[]byte{sum.LowerBound, sum.UpperBound} {
-			if b != nil && v.meta.partitionBytes(f, *b) {
-				v.sum.found(Finding{Surface: ListSummaries, Object: s.ManifestList, Snapshot: s.SnapshotID, Count: 1, Certain: true, State: "key in a partition range"})
+			if i < spec.NumFields() && b != nil && m.partitionBytes(spec.Field(i), *b) {
+				certain++
 			}
 		}
 	}
+	for i := range m.tuples {
+		c, p := m.tuples[i].inRanges(m, spec, f.Partitions())
+		certain, possible = certain+c, possible+p
+	}
+	return certain, possible
 }
 
 // partitionBytes says whether a serialised partition value is a key.
@@ -198,6 +217,10 @@ func (m *metaCheck) inBounds(f iceberg.DataFile) (certain, possible int64) {
 			}
 		}
 	}
+	for i := range m.tuples {
+		c, p, _ := m.tuples[i].inEntry(m, f)
+		certain, possible = certain+c, possible+p
+	}
 	return certain, possible
 }
 
@@ -221,6 +244,10 @@ func (m *metaCheck) inPartition(f iceberg.DataFile) (n int64) {
 			}
 		}
 	}
+	for i := range m.tuples {
+		_, _, whole := m.tuples[i].inEntry(m, f)
+		n += whole
+	}
 	return n
 }
 
@@ -236,14 +263,7 @@ func (v *tableCheck) path(f iceberg.DataFile, at Finding) {
 
 // inPath counts keys in a path. "name=value" of a partition field is exact.
 func (m *metaCheck) inPath(path string) (n int64, certain bool) {
-	for _, seg := range strings.Split(path, "/") {
-		name, val, ok := strings.Cut(seg, "=")
-		if !ok {
-			continue
-		}
-		if u, err := url.QueryUnescape(val); err == nil {
-			val = u
-		}
+	for name, val := range segments(path) {
 		for _, k := range m.single {
 			if !m.partitionName(name, k.id) {
 				continue
@@ -251,6 +271,11 @@ func (m *metaCheck) inPath(path string) (n int64, certain bool) {
 			if c, err := k.conv.part.Type.AppendText(nil, k.conv.normalized([]byte(val))); err == nil && k.keys.Contains(c) {
 				n++
 			}
+		}
+	}
+	for i := range m.tuples {
+		if m.tuples[i].inPath(m, path) {
+			n++
 		}
 	}
 	if n > 0 {
@@ -277,7 +302,7 @@ func (m *metaCheck) inText(s *search, t string) int64 {
 func (m *metaCheck) partitionName(name string, source int) bool {
 	for _, spec := range m.inv.meta.PartitionSpecs() {
 		for _, f := range spec.Fields() {
-			if _, ok := f.Transform.(iceberg.IdentityTransform); ok && f.Name == name && sourceID(f) == source {
+			if f.Name == name && identityOf(f, source) {
 				return true
 			}
 		}

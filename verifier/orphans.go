@@ -200,17 +200,8 @@ func (v *tableCheck) listHits(r io.ReaderAt, info storage.Info) (hits int64, err
 		return 0, errCorrupt
 	}
 	for _, m := range list {
-		spec := v.inv.meta.PartitionSpecByID(int(m.PartitionSpecID()))
-		if spec == nil {
-			continue
-		}
-		for i, s := range m.Partitions() {
-			for _, b := range []*[]byte{s.LowerBound, s.UpperBound} {
-				if b != nil && i < spec.NumFields() && v.meta.partitionBytes(spec.Field(i), *b) {
-					hits++
-				}
-			}
-		}
+		n, _ := v.meta.inRanges(m)
+		hits += n
 	}
 	return hits, nil
 }

@@ -317,7 +317,7 @@ const emptyFrame = 64
 
 // indexes calls visit with the dictionary indexes that a page refers to.
 func (s *pageStream) indexes(p *rawPage, visit func(v uint64) bool) error {
-	d, err := s.split(p)
+	d, err := s.parts(p)
 	if err != nil || d.defined == 0 {
 		return err
 	}

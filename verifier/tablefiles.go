@@ -325,14 +325,16 @@ func (v *tableCheck) partitionFile(loc string, snapshot int64) error {
 // partitionColumns are the columns of partition values that are keys.
 func (m *metaCheck) partitionColumns() (out []warehouse.BoundMatch) {
 	for _, spec := range m.inv.meta.PartitionSpecs() {
-		for _, pf := range spec.Fields() {
-			if _, ok := pf.Transform.(iceberg.IdentityTransform); !ok {
-				continue
-			}
-			for _, k := range m.single {
-				if k.id == sourceID(pf) {
-					out = append(out, warehouse.BoundMatch{Keys: k.keys, Columns: []warehouse.ColumnRef{{FieldID: pf.FieldID, Path: []string{"partition", pf.Name}}}})
+		for _, k := range m.single {
+			for _, pf := range spec.Fields() {
+				if identityOf(pf, k.id) {
+					out = append(out, warehouse.BoundMatch{Keys: k.keys, Columns: []warehouse.ColumnRef{partitionColumn(pf)}})
 				}
+			}
+		}
+		for i := range m.tuples {
+			if cols := m.tuples[i].columns(&spec); cols != nil {
+				out = append(out, warehouse.BoundMatch{Keys: m.tuples[i].keys, Columns: cols})
 			}
 		}
 	}

@@ -93,6 +93,8 @@ func (l *Lake) record(schema *arrow.Schema, ids ...int) arrow.RecordBatch {
 		b.Field(0).(*array.Int64Builder).Append(int64(id))
 		if len(schema.Fields()) > 1 {
 			b.Field(1).(*array.StringBuilder).Append(Mail(id))
+		}
+		if len(schema.Fields()) > 2 {
 			b.Field(2).(*array.Int64Builder).Append(int64(id) * 3)
 		}
 	}
@@ -181,14 +183,22 @@ func (l *Lake) addDeletes(df iceberg.DataFile) {
 }
 
 // DeleteByKey writes an equality delete for an id.
-func (l *Lake) DeleteByKey(id int) {
+func (l *Lake) DeleteByKey(id int) { l.DeleteByKeys([]int{1}, id) }
+
+// DeleteByKeys writes an equality delete that compares the given fields, for the
+// values that rows of the ids have there.
+func (l *Lake) DeleteByKeys(fields []int, ids ...int) {
 	l.t.Helper()
-	f, _ := l.Tbl.Schema().FindFieldByID(1)
-	rec := l.record(l.arrowSchema(iceberg.NewSchema(0, f)), id)
+	var cols []iceberg.NestedField
+	for _, id := range fields {
+		f, _ := l.Tbl.Schema().FindFieldByID(id)
+		cols = append(cols, f)
+	}
+	rec := l.record(l.arrowSchema(iceberg.NewSchema(0, cols...)), ids...)
 	defer rec.Release()
 	tx := l.Tbl.NewTransaction()
 	var recs iter.Seq2[arrow.RecordBatch, error] = func(yield func(arrow.RecordBatch, error) bool) { yield(rec, nil) }
-	if err := tx.CommitEqualityDeletes(context.Background(), []int{1}, recs, nil); err != nil {
+	if err := tx.CommitEqualityDeletes(context.Background(), fields, recs, nil); err != nil {
 		l.t.Fatal(err)
 	}
 	l.Commit(tx)
