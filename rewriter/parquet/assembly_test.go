@@ -36,7 +36,7 @@ func randomStream(r *rand.Rand, width int) (src []byte, values []uint32) {
 		src = append(src, b[:groups*width]...)
 		values = append(values, packed...)
 	}
-	values = values[:len(values)-r.IntN(min(8, len(values)))]
+	values = values[:len(values)-r.IntN(min(40, len(values)))] // the last run may announce more
 	if r.IntN(3) == 0 {
 		src = append(src, bytes.Repeat([]byte{3, 0xEE}, 1+r.IntN(30))...)
 	}
@@ -65,6 +65,77 @@ func randomList(r *rand.Rand, n int, literals bool) *editList {
 	return list
 }
 
+// streamValues decodes n values, and says how many bytes are left.
+func streamValues(src []byte, width, n int) (out []uint32, rest int, err error) {
+	runs := pq.NewRuns(src, width, n)
+	for {
+		run, ok, err := runs.Next()
+		if err != nil || !ok {
+			return out, runs.Rest(), err
+		}
+		if run.Packed == nil {
+			out = append(out, slices.Repeat([]uint32{run.Value}, run.Count)...)
+			continue
+		}
+		var scratch []byte
+		part := make([]uint32, run.Count, run.Count+8)
+		pq.Unpack(part, run.Packed, width, &scratch)
+		out = append(out, part...)
+	}
+}
+
+// announced is how many values the runs' headers announce.
+func announced(src []byte, width int) (n int) {
+	for len(src) > 0 {
+		head, k := binary.Uvarint(src)
+		if head&1 == 1 {
+			n += int(head>>1) * 8
+			src = src[k+int(head>>1)*width:]
+			continue
+		}
+		n += int(head >> 1)
+		src = src[k+(width+7)/8:]
+	}
+	return n
+}
+
+// FuzzCutHybrid: whatever decodes is cut to what the edit says; the rest is
+// refused without a panic.
+func FuzzCutHybrid(f *testing.F) {
+	r := rand.New(rand.NewPCG(73, 74))
+	for range 20 {
+		width := 1 + r.IntN(20)
+		src, values := randomStream(r, width)
+		f.Add(src, uint8(width), uint16(len(values)), r.Uint64())
+	}
+	f.Fuzz(func(t *testing.T, src []byte, width uint8, n uint16, seed uint64) {
+		w := int(width)%32 + 1
+		values, _, err := streamValues(src, w, int(n))
+		if err != nil {
+			values = make([]uint32, n)
+		}
+		list := randomList(rand.New(rand.NewPCG(seed, 1)), int(n), false)
+		var a assembly
+		if cutHybrid(&a, hybridStream[uint32]{src, 0, w, values}, list, nil) != nil {
+			if err == nil {
+				t.Fatal("a sound stream is refused")
+			}
+			return
+		}
+		if err != nil {
+			return
+		}
+		var want []uint32
+		for _, o := range list.ops {
+			want = append(want, values[o.from:o.to]...)
+		}
+		got, _, err := streamValues(a.buf, w, len(want))
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("cut to other values: %v", err)
+		}
+	})
+}
+
 // A stream that was cut decodes to the edit, is told byte by byte where it
 // comes from, and keeps none of the bytes that stand behind the last run.
 func TestStreamsAreCutInTheirBytes(t *testing.T) {
@@ -87,30 +158,15 @@ func TestStreamsAreCutInTheirBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := a.buf[6:]
-		got := make([]uint32, 0, len(want)+8)
-		runs := pq.NewRuns(out, width, len(want))
-		for {
-			run, ok, err := runs.Next()
-			if err != nil {
-				t.Fatalf("width %d: %v", width, err)
-			}
-			if !ok {
-				break
-			}
-			if run.Packed == nil {
-				got = append(got, slices.Repeat([]uint32{run.Value}, run.Count)...)
-				continue
-			}
-			var scratch []byte
-			part := make([]uint32, run.Count, run.Count+8)
-			pq.Unpack(part, run.Packed, width, &scratch)
-			got = append(got, part...)
+		got, rest, err := streamValues(out, width, len(want))
+		if err != nil {
+			t.Fatalf("width %d: %v", width, err)
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("width %d, %d values: cut to other values", width, len(values))
 		}
-		if runs.Rest() != 0 {
-			t.Fatalf("width %d: %d bytes behind the last run", width, runs.Rest())
+		if n := announced(out, width); rest != 0 || n >= len(want)+8 {
+			t.Fatalf("width %d: %d bytes behind the last run, %d values announced for %d", width, rest, n, len(want))
 		}
 		at := 0
 		for _, o := range a.ops {
