@@ -55,6 +55,25 @@ func (s *Set) Contains(canonical []byte) bool { return s.number(canonical) >= 0 
 // Number is the key's place in the order of All, or -1 when it is not in the set.
 func (s *Set) Number(canonical []byte) int { return s.number(canonical) }
 
+// NumberInt64 is Number for a set whose keys are one int64 each.
+func (s *Set) NumberInt64(v int64) int {
+	defer runtime.KeepAlive(s)
+	w := uint64(v) ^ signFlip
+	switch st := s.st.(type) {
+	case *bitmapStore:
+		return st.find(w)
+	case *wordStore:
+		if s.ix == nil {
+			return -1
+		}
+		if h := hashWord(w, s.ix.flip); s.ix.contains(h) {
+			return s.ix.findWord(h, st, w)
+		}
+		return -1
+	}
+	return s.number(binary.BigEndian.AppendUint64(nil, w))
+}
+
 // number returns the key's place in the order, or -1.
 func (s *Set) number(key []byte) int {
 	defer runtime.KeepAlive(s)

@@ -2,7 +2,6 @@ package scanner
 
 import (
 	"errors"
-	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
@@ -82,16 +81,6 @@ type Block struct {
 func NewRecordsFound(matches int) *RecordsFound {
 	return &RecordsFound{Hits: roaring64.New(), PerMatch: make([]int64, matches)}
 }
-
-// chunks are buffers for reading content, 1.5 MiB each.
-var chunks = sync.Pool{New: func() any { b := make([]byte, 0, 3<<19); return &b }}
-
-// Chunk borrows a buffer of 1.5 MiB. The holder may grow another in its place,
-// and gives the first back with ReturnChunk.
-func Chunk() *[]byte { return chunks.Get().(*[]byte) }
-
-// ReturnChunk gives a buffer back.
-func ReturnChunk(b *[]byte) { chunks.Put(b) }
 
 // ErrForeign: no value of the key columns has the key's type.
 var ErrForeign = errors.New("key columns hold another type than the key's")

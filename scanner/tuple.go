@@ -52,6 +52,7 @@ type Tuples struct {
 	WantPlaces  bool
 	present     []uint64 // by match: parts seen
 	Any         bool     // some match has hit
+	composite   bool     // some keys have several parts
 	Values      int64
 	Foreign     int64
 	HavePresent bool // a record had all columns of a match
@@ -80,6 +81,7 @@ func NewTuples(matches []Match) (*Tuples, error) {
 			return nil, fmt.Errorf("keyset %s has %d key parts, the match %d columns: %w", x.Keys.Name(), len(parts), len(x.Columns), keyset.ErrType)
 		}
 		t.sets, t.parts = append(t.sets, x.Keys), append(t.parts, parts)
+		t.composite = t.composite || len(parts) > 1
 		t.first = append(t.first, len(t.at))
 		for p := range parts {
 			t.at = append(t.at, [2]int{m, p})
@@ -98,6 +100,9 @@ func (t *Tuples) Part(slot int) *KeyPart { return &t.parts[t.at[slot][0]][t.at[s
 
 // Reset begins a record.
 func (t *Tuples) Reset() {
+	if t.HavePresent && !t.Any && !t.composite {
+		return // nothing was kept
+	}
 	t.arena, t.Any, t.Places = t.arena[:0], false, t.Places[:0]
 	t.found = t.found[:0]
 	for i := range t.vals {
@@ -109,11 +114,12 @@ func (t *Tuples) Reset() {
 
 // Seen notes that the record has a slot's column, whatever its value.
 func (t *Tuples) Seen(slot int) {
+	if t.HavePresent {
+		return
+	}
 	m := t.at[slot][0]
 	t.present[m] |= 1 << t.at[slot][1]
-	if !t.HavePresent && t.present[m] == 1<<len(t.parts[m])-1 {
-		t.HavePresent = true
-	}
+	t.HavePresent = t.present[m] == 1<<len(t.parts[m])-1
 }
 
 // Arena is where canonical forms are appended before Add.
@@ -131,11 +137,39 @@ func (t *Tuples) Add(slot int, grown []byte, ok, comparable bool, place Place) {
 	from := len(t.arena)
 	m := t.at[slot][0]
 	if len(t.parts[m]) == 1 {
+		t.arena = grown[:from]
 		t.note(m, t.sets[m].Number(grown[from:]), place)
 		return
 	}
 	t.arena = grown
 	t.vals[slot] = append(t.vals[slot], partValue{from, len(grown), place})
+}
+
+// IsInt64 says whether a slot's keys are one int64 each: AddInt64 takes them.
+func (t *Tuples) IsInt64(slot int) bool {
+	parts := t.parts[t.at[slot][0]]
+	return len(parts) == 1 && parts[0].typ.Kind == keyset.KindInt64
+}
+
+// AddInt64 takes a value of a slot that IsInt64.
+func (t *Tuples) AddInt64(slot int, v int64, place Place) {
+	t.Values++
+	m := t.at[slot][0]
+	if n := t.sets[m].NumberInt64(v); n >= 0 {
+		t.note(m, n, place)
+	}
+}
+
+// AddText takes a value without a type, outside of any list.
+func (t *Tuples) AddText(slot int, text []byte) {
+	if t.IsInt64(slot) {
+		if v, ok := smallInt(text); ok {
+			t.AddInt64(slot, v, NoPlace)
+			return
+		}
+	}
+	out, ok, comparable := t.Part(slot).Text(t.arena, text)
+	t.Add(slot, out, ok, comparable, NoPlace)
 }
 
 // note takes in a key by its number; -1 is none.
@@ -152,6 +186,9 @@ func (t *Tuples) note(m, number int, place Place) {
 
 // Finish joins the parts of composite keys; it returns which matches hit.
 func (t *Tuples) Finish() []bool {
+	if !t.Any && !t.composite {
+		return t.hit
+	}
 	for m, parts := range t.parts {
 		if len(parts) > 1 {
 			t.join(m, 0, NoPlace, make([][]byte, len(parts)))

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/expunge/expunge/internal/storage"
 )
@@ -88,17 +89,6 @@ func Detect(head []byte, name string) (Kind, error) {
 	return Plain, nil
 }
 
-// DetectObject is Detect for a stored object.
-func DetectObject(src storage.Object) (Kind, error) {
-	head := make([]byte, min(headSize, src.Info().Size))
-	if len(head) > 0 {
-		if err := storage.ReadFull(src, head, 0); err != nil {
-			return Plain, err
-		}
-	}
-	return Detect(head, src.Info().Path)
-}
-
 // Frame is one frame: where it is stored and which content it holds.
 type Frame struct {
 	Off, Len    int64 // as stored
@@ -129,12 +119,37 @@ type source struct {
 	at   int64 // of buf[0]
 	pos  int   // in buf
 	buf  []byte
+	held *[]byte // what buf lies in
 	size int64
 	read int64 // bytes fetched
 }
 
 // window is how many bytes one read of a source asks for.
 const window = 4 << 20
+
+// The sizes of buffers: files that are small come by the million, and content
+// after decompression should stay in the processor's cache until it is looked at.
+const (
+	small = 256 << 10
+	chunk = 3 << 19
+)
+
+var buffers = map[int]*sync.Pool{small: pool(small), chunk: pool(chunk), window: pool(window)}
+
+func pool(n int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, n); return &b }}
+}
+
+// borrow takes a buffer for a file, or the part of one, of n bytes as stored.
+func borrow(n int64) *[]byte {
+	if n <= small {
+		return buffers[small].Get().(*[]byte)
+	}
+	return buffers[window].Get().(*[]byte)
+}
+
+// Return gives back a buffer that a Reader lent.
+func Return(b *[]byte) { buffers[len(*b)].Put(b) }
 
 func newSource(src storage.Object, off, n int64) *source {
 	return &source{src: src, at: off, size: off + n}
@@ -152,10 +167,10 @@ func (s *source) fill() error {
 	if n <= 0 {
 		return io.EOF
 	}
-	if int64(cap(s.buf)) < n {
-		s.buf = make([]byte, n) // as much as the file has, at most a window
+	if s.held == nil {
+		s.held = borrow(n)
 	}
-	s.buf = s.buf[:n]
+	s.buf = (*s.held)[:n]
 	s.at, s.pos = at, 0
 	if err := storage.ReadFull(s.src, s.buf, at); err != nil {
 		s.buf = s.buf[:0]
@@ -165,13 +180,39 @@ func (s *source) fill() error {
 	return nil
 }
 
+// release gives the window back; what it held is gone.
+func (s *source) release() {
+	if s.held != nil {
+		Return(s.held)
+		s.at, s.pos, s.buf, s.held = s.offset(), 0, nil, nil
+	}
+}
+
 func (s *source) Read(p []byte) (int, error) {
+	if s.pos == len(s.buf) && len(p) >= window/2 {
+		return s.direct(p)
+	}
 	if err := s.fill(); err != nil {
 		return 0, err
 	}
 	n := copy(p, s.buf[s.pos:])
 	s.pos += n
 	return n, nil
+}
+
+// direct reads into a buffer that is as good as a window.
+func (s *source) direct(p []byte) (int, error) {
+	s.release()
+	p = p[:min(int64(len(p)), s.size-s.at)]
+	if len(p) == 0 {
+		return 0, io.EOF
+	}
+	if err := storage.ReadFull(s.src, p, s.at); err != nil {
+		return 0, err
+	}
+	s.at += int64(len(p))
+	s.read += int64(len(p))
+	return len(p), nil
 }
 
 // ReadByte keeps decompressors from reading past the end of a frame.

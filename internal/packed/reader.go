@@ -35,6 +35,22 @@ type Reader struct {
 	err    error
 }
 
+// Open reads a whole object, compressed as its first bytes and its name say. No
+// request is made for them alone: the first read of the content has them.
+func Open(src storage.Object) (*Reader, error) {
+	s := newSource(src, 0, src.Info().Size)
+	if err := s.fill(); err != nil && err != io.EOF { //nolint:errorlint // the end itself
+		s.release()
+		return nil, err
+	}
+	kind, err := Detect(s.buf[:min(headSize, len(s.buf))], src.Info().Path)
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	return newReader(s, kind), nil
+}
+
 // NewReader reads a whole object.
 func NewReader(src storage.Object, kind Kind) *Reader {
 	return newReader(newSource(src, 0, src.Info().Size), kind)
@@ -42,14 +58,27 @@ func NewReader(src storage.Object, kind Kind) *Reader {
 
 func newReader(s *source, kind Kind) *Reader { return &Reader{kind: kind, src: s} }
 
+// Kind is how the object is compressed.
+func (r *Reader) Kind() Kind { return r.kind }
+
+// Buffer lends a buffer for the content, some hundred KiB to some MiB long. The
+// holder may go on in a longer one, and gives this one back with Return.
+func (r *Reader) Buffer() *[]byte {
+	if r.kind != Plain {
+		return buffers[chunk].Get().(*[]byte)
+	}
+	return borrow(r.src.size)
+}
+
 // Frames are the frames passed so far; after io.EOF all of them.
 func (r *Reader) Frames() []Frame { return r.frames }
 
 // BytesRead is how many stored bytes were read.
 func (r *Reader) BytesRead() int64 { return r.src.read }
 
-// Close frees what decompressors hold.
+// Close frees what decompressors hold, and the buffers.
 func (r *Reader) Close() {
+	r.src.release()
 	if r.zs != nil {
 		r.zs.Close()
 		r.zs = nil

@@ -132,24 +132,55 @@ func left(f Frame, edits []Edit) int64 {
 	return n
 }
 
-// plain copies the ranges between the edits.
+// spliceGap is how long a range must be to be worth a copy of its own: stores
+// copy no part below 5 MiB, and each range that they do not is a request.
+const spliceGap = 8 << 20
+
+// plain copies the long ranges between the edits; where edits lie closer, the
+// content is read through.
 func (w *rewrite) plain(f Frame, edits []Edit) error {
 	at := f.Start
-	for _, e := range edits {
-		if err := w.copy(f.Off+at-f.Start, e.Off-at); err != nil {
+	for len(edits) > 0 {
+		if gap := edits[0].Off - at; gap >= spliceGap {
+			if err := w.copy(f.Off+at-f.Start, gap); err != nil {
+				return err
+			}
+			at = edits[0].Off
+		}
+		n := 1
+		for n < len(edits) && edits[n].Off-edits[n-1].Off-edits[n-1].Len < spliceGap {
+			n++
+		}
+		end := edits[n-1].Off + edits[n-1].Len
+		if f.End()-end < spliceGap {
+			end = f.End()
+		}
+		if err := w.through(f, at, end, edits[:n]); err != nil {
 			return err
 		}
-		if len(e.With) > 0 {
-			if err := w.flush(); err != nil {
-				return err
-			}
-			if _, err := w.Write(e.With); err != nil {
-				return err
-			}
-		}
-		at = e.Off + e.Len
+		at, edits = end, edits[n:]
 	}
 	return w.copy(f.Off+at-f.Start, f.End()-at)
+}
+
+// through reads the content from one position to another and makes the edits.
+func (w *rewrite) through(f Frame, from, to int64, edits []Edit) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	part := Frame{Off: f.Off + from - f.Start, Len: to - from, Start: from, Size: to - from}
+	r, in := w.content(part, edits)
+	defer r.Close()
+	n, err := io.CopyBuffer(struct{ io.Writer }{w.dst}, struct{ io.Reader }{in}, make([]byte, min(1<<20, max(part.Size, 1))))
+	if err != nil {
+		return err
+	}
+	brought := int64(0)
+	for _, e := range edits {
+		brought += int64(len(e.With))
+	}
+	w.stats.Copied, w.stats.Encoded = w.stats.Copied+n-brought, w.stats.Encoded+brought
+	return nil
 }
 
 // content reads a frame's content with the edits made.

@@ -48,11 +48,10 @@ var ErrTooLong = errors.New("record longer than 256 MiB")
 // is scanner.ErrMalformed, unless the request keeps those. Hits can be removed
 // only.
 func Scan(ctx context.Context, src storage.Object, comma byte, req scanner.Records) (*scanner.RecordsFound, error) {
-	kind, err := packed.DetectObject(src)
+	in, err := packed.Open(src)
 	if err != nil {
 		return nil, err
 	}
-	in := packed.NewReader(src, kind)
 	defer in.Close()
 	s, err := newScan(comma, req)
 	if err != nil {
@@ -61,7 +60,7 @@ func Scan(ctx context.Context, src storage.Object, comma byte, req scanner.Recor
 	if err := s.read(ctx, in); err != nil {
 		return nil, err
 	}
-	s.found.Kind, s.found.Frames, s.found.BytesRead = kind, in.Frames(), in.BytesRead()
+	s.found.Kind, s.found.Frames, s.found.BytesRead = in.Kind(), in.Frames(), in.BytesRead()
 	return s.found, nil
 }
 
@@ -74,10 +73,14 @@ type scan struct {
 	begun  bool    // it has been seen
 	fields int     // of the first record
 	slots  [][]int // by field: the key columns that it is
-	at     int64   // content position of the buffer
-	cells  [][]byte
-	quoted []bool // beside cells: the field was in quotes
-	text   []byte // unquoted fields with doubled quotes
+	// keyFields are the fields that are any.
+	keyFields []int
+	at        int64 // content position of the buffer
+	cells     [][]byte
+	quoted    []bool // beside cells: the field was in quotes
+	text      []byte // unquoted fields with doubled quotes
+	plain     plain
+	careful   bool // every record byte by byte: for tests
 }
 
 func newScan(comma byte, req scanner.Records) (*scan, error) {
@@ -108,9 +111,9 @@ func position(path []string) (int, bool) {
 	return n - 1, err == nil && n > 0
 }
 
-func (s *scan) read(ctx context.Context, in io.Reader) error {
-	held := scanner.Chunk()
-	defer scanner.ReturnChunk(held)
+func (s *scan) read(ctx context.Context, in *packed.Reader) error {
+	held := in.Buffer()
+	defer packed.Return(held)
 	buf := (*held)[:0]
 	for end := false; !end || len(buf) > 0; {
 		if err := ctx.Err(); err != nil {
@@ -158,6 +161,11 @@ func (s *scan) records(buf []byte, last bool) (int, error) {
 		}
 	}
 	for pos < len(buf) {
+		if s.begun && !s.careful {
+			if pos = s.plainRecords(buf, pos); pos == len(buf) {
+				break
+			}
+		}
 		end, bad, whole := s.cut(buf, pos, last)
 		if !whole {
 			return pos, nil
@@ -286,6 +294,12 @@ func (s *scan) record(buf []byte, from, to int, bad error) error {
 		}
 		return nil
 	}
+	s.decide(row, from, to)
+	return nil
+}
+
+// decide removes what is to go: a hit, or everything else.
+func (s *scan) decide(row int64, from, to int) {
 	hit := s.match()
 	if hit {
 		s.found.Hits.Add(uint64(row))
@@ -293,7 +307,6 @@ func (s *scan) record(buf []byte, from, to int, bad error) error {
 	if hit != s.req.Invert {
 		s.remove(from, to)
 	}
-	return nil
 }
 
 func (s *scan) remove(from, to int) {
@@ -327,6 +340,11 @@ func (s *scan) bind() error {
 			slot++
 		}
 	}
+	for i, slots := range s.slots {
+		if len(slots) > 0 {
+			s.keyFields = append(s.keyFields, i)
+		}
+	}
 	return nil
 }
 
@@ -341,14 +359,12 @@ func join(path []string) string {
 
 func (s *scan) match() bool {
 	s.tuples.Reset()
-	for i, slots := range s.slots {
-		for _, slot := range slots {
+	for _, i := range s.keyFields {
+		for _, slot := range s.slots[i] {
 			s.tuples.Seen(slot)
-			if len(s.cells[i]) == 0 && !s.quoted[i] {
-				continue // NULL
+			if len(s.cells[i]) > 0 || s.quoted[i] { // otherwise NULL
+				s.tuples.AddText(slot, s.cells[i])
 			}
-			out, ok, comparable := s.tuples.Part(slot).Text(s.tuples.Arena(), s.cells[i])
-			s.tuples.Add(slot, out, ok, comparable, scanner.NoPlace)
 		}
 	}
 	hit := s.req.Every

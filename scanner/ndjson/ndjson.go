@@ -34,11 +34,10 @@ var ErrTooLong = errors.New("record longer than 256 MiB")
 // Scan reads an object. A malformed record is scanner.ErrMalformed, unless the
 // request keeps those; the compressed stream's errors are package packed's.
 func Scan(ctx context.Context, src storage.Object, req scanner.Records) (*scanner.RecordsFound, error) {
-	kind, err := packed.DetectObject(src)
+	in, err := packed.Open(src)
 	if err != nil {
 		return nil, err
 	}
-	in := packed.NewReader(src, kind)
 	defer in.Close()
 	s, err := newScan(req)
 	if err != nil {
@@ -47,7 +46,7 @@ func Scan(ctx context.Context, src storage.Object, req scanner.Records) (*scanne
 	if err := s.read(ctx, in); err != nil {
 		return nil, err
 	}
-	s.found.Kind, s.found.Frames, s.found.BytesRead = kind, in.Frames(), in.BytesRead()
+	s.found.Kind, s.found.Frames, s.found.BytesRead = in.Kind(), in.Frames(), in.BytesRead()
 	return s.found, nil
 }
 
@@ -67,9 +66,9 @@ func newScan(req scanner.Records) (*scan, error) {
 }
 
 // read cuts the content into chunks of whole lines.
-func (s *scan) read(ctx context.Context, in io.Reader) error {
-	held := scanner.Chunk()
-	defer scanner.ReturnChunk(held)
+func (s *scan) read(ctx context.Context, in *packed.Reader) error {
+	held := in.Buffer()
+	defer packed.Return(held)
 	buf := (*held)[:0]
 	for {
 		if err := ctx.Err(); err != nil {
@@ -118,11 +117,8 @@ func (s *scan) lines(data []byte) error {
 		s.found.Header = byteOrderMark
 	}
 	for pos < len(data) {
-		end := len(data)
-		if i := bytes.IndexByte(data[pos:], '\n'); i >= 0 {
-			end = pos + i + 1
-		}
-		if err := s.line(data, pos, end); err != nil {
+		end, err := s.line(data, pos)
+		if err != nil {
 			return err
 		}
 		pos = end
@@ -130,28 +126,55 @@ func (s *scan) lines(data []byte) error {
 	return nil
 }
 
-// line looks at data[from:to], its newline included.
-func (s *scan) line(data []byte, from, to int) error {
+// line looks at the line that begins at from; it returns where it ends, behind
+// its newline.
+func (s *scan) line(data []byte, from int) (end int, err error) {
+	if shapes := &s.walk.shapes; len(shapes.start.links) > 0 && shapes.worth() {
+		shapes.all++
+		if n, ok := s.walk.follow(data[from:]); ok {
+			shapes.hits++
+			s.record(data, from, from, from+n)
+			return from + n, nil
+		}
+	}
+	to := len(data)
+	if i := bytes.IndexByte(data[from:], '\n'); i >= 0 {
+		to = from + i + 1
+	}
 	start := from
 	for start < to && (data[start] == ' ' || data[start] == '\t' || data[start] == '\r' || data[start] == '\n') {
 		start++
 	}
 	if start == to {
-		return nil
+		return to, nil
 	}
+	if err := s.walk.record(data[start:to]); err != nil {
+		return to, s.malformed(from, to, err)
+	}
+	s.record(data, from, start, to)
+	if start == from {
+		s.walk.learn(data[from:to])
+	}
+	return to, nil
+}
+
+func (s *scan) malformed(from, to int, err error) error {
 	row := s.found.Rows
 	s.found.Rows++
-	err := s.walk.record(data[start:to])
-	if err != nil {
-		if !s.req.KeepMalformed {
-			return fmt.Errorf("record %d: %w: %w", row, scanner.ErrMalformed, err)
-		}
-		s.found.Malformed++
-		if s.req.Invert {
-			s.remove(from, to)
-		}
-		return nil
+	if !s.req.KeepMalformed {
+		return fmt.Errorf("record %d: %w: %w", row, scanner.ErrMalformed, err)
 	}
+	s.found.Malformed++
+	if s.req.Invert {
+		s.remove(from, to)
+	}
+	return nil
+}
+
+// record decides on data[from:to], newline included, a record that begins at start.
+func (s *scan) record(data []byte, from, start, to int) {
+	row := s.found.Rows
+	s.found.Rows++
 	hit := s.req.Every
 	for m, h := range s.walk.tuples.Finish() {
 		if h {
@@ -172,7 +195,6 @@ func (s *scan) line(data []byte, from, to int) error {
 	case hit:
 		s.change(uint64(row), data, start)
 	}
-	return nil
 }
 
 func (s *scan) remove(from, to int) {

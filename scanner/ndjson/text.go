@@ -22,20 +22,35 @@ func special(x uint64) uint64 {
 	return ((quote-lanes)&^quote | (slash-lanes)&^slash | (x-0x20*lanes)&^x) & tops
 }
 
+// passText passes what needs no look: it returns the first position at or behind
+// i of a quote, a backslash or a control character, or the end.
+func passText(b []byte, i int) int {
+	if n := len(b) - i; useAVX2 && n >= 32 {
+		k := passAVX2(&b[i], n)
+		if i += k; k < n&^31 {
+			return i
+		}
+	}
+	for i+16 <= len(b) {
+		m, n := special(binary.LittleEndian.Uint64(b[i:])), special(binary.LittleEndian.Uint64(b[i+8:]))
+		if m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		if n != 0 {
+			return i + 8 + bits.TrailingZeros64(n)>>3
+		}
+		i += 16
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= 0x20 {
+		i++
+	}
+	return i
+}
+
 // skipString passes a string, from its opening quote at i to behind its closing one.
 func skipString(b []byte, i int) (end int, escaped bool, err error) {
 	for i++; ; {
-		for i+8 <= len(b) {
-			m := special(binary.LittleEndian.Uint64(b[i:]))
-			if m != 0 {
-				i += bits.TrailingZeros64(m) >> 3
-				break
-			}
-			i += 8
-		}
-		for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= 0x20 {
-			i++
-		}
+		i = passText(b, i)
 		if i >= len(b) {
 			return i, false, errSyntax
 		}

@@ -104,6 +104,7 @@ type walker struct {
 	text   []byte // an unescaped string
 	spans  []span // of values to redact and elements to remove
 	remove bool
+	shapes shapes
 }
 
 // span is a value's range in the record.
