@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ type localWriter struct {
 	copied int64
 	// size is how much was written, started how much of it is on its way to the disk.
 	size, started int64
+	writing       sync.WaitGroup
 	closed        bool
 	err           error // the result of Close, for callers that close twice
 }
@@ -116,7 +118,8 @@ const writeback = 16 << 20
 func (w *localWriter) wrote(n int64) {
 	w.size += n
 	if w.size-w.started >= writeback {
-		startWriteback(w.f, w.started, w.size-w.started)
+		from, n := w.started, w.size-w.started
+		w.writing.Go(func() { startWriteback(w.f, from, n) })
 		w.started = w.size
 	}
 }
@@ -176,6 +179,7 @@ func (w *localWriter) Close() error {
 	if err == nil {
 		err = w.publish()
 	}
+	w.writing.Wait()
 	w.f.Close()
 	if err != nil && !errors.Is(err, ErrUnknownOutcome) {
 		os.Remove(w.temp)
@@ -248,6 +252,7 @@ func (w *localWriter) Abort() error {
 	}
 	w.closed = true
 	w.err = NewError("close", w.path, nil, "", fs.ErrClosed)
+	w.writing.Wait()
 	w.f.Close()
 	return wrapErr("abort", w.path, os.Remove(w.temp))
 }
