@@ -174,7 +174,11 @@ func (c *csvReader) hit(rec []string, raw []byte) bool {
 			if at < 0 || rec[at] == "" && !c.quoted(at, raw) {
 				continue
 			}
-			columns[k] = []placed{{value: value{text: rec[at], number: true, str: true}}}
+			text := rec[at]
+			if strings.Contains(text, "\n") && bytes.Contains(raw, []byte("\r\n")) {
+				text = c.exact(at, raw)
+			}
+			columns[k] = []placed{{value: value{text: text, number: true, str: true}}}
 		}
 		if holdsKey(m.Keys, columns, nil) {
 			return true
@@ -185,14 +189,35 @@ func (c *csvReader) hit(rec []string, raw []byte) bool {
 
 // quoted says whether an empty field was written in quotes.
 func (c *csvReader) quoted(field int, raw []byte) bool {
+	return bytes.HasPrefix(c.fieldOf(field, raw), []byte(`"`))
+}
+
+// exact is the text of a field in quotes with the line ends that it has:
+// encoding/csv takes CRLF for LF.
+func (c *csvReader) exact(field int, raw []byte) string {
+	raw = c.fieldOf(field, raw)
+	var text []byte
+	for i := 1; i < len(raw); i++ {
+		if raw[i] == '"' {
+			if i++; i == len(raw) || raw[i] != '"' {
+				break
+			}
+		}
+		text = append(text, raw[i])
+	}
+	return string(text)
+}
+
+// fieldOf is a record from the beginning of a field on.
+func (c *csvReader) fieldOf(field int, raw []byte) []byte {
 	line, col := c.r.FieldPos(field)
 	first, _ := c.r.FieldPos(0)
 	for ; line > first; line-- {
 		_, rest, ok := bytes.Cut(raw, []byte("\n"))
 		if !ok {
-			return false
+			return nil
 		}
 		raw = rest
 	}
-	return col-1 < len(raw) && raw[col-1] == '"'
+	return raw[min(col-1, len(raw)):]
 }

@@ -282,6 +282,19 @@ func TestScannerAndVerifierAgree(t *testing.T) {
 	}
 }
 
+// TestLineEndsInQuotesAreTheFieldsOwn: CRLF in a field is not the LF of a key.
+func TestLineEndsInQuotesAreTheFieldsOwn(t *testing.T) {
+	for text, hits := range map[string]int64{
+		"id,n,a,b,other\n8,\"é\"\"\r\n\",,,\n":       0,
+		"id,n,a,b,other\r\n8,\"é\"\"\n\",,,\r\n":     1,
+		"id,n,a,b,other\n8,x,,\"y\r\nz\",\n7,x,,,\n": 1,
+	} {
+		if got, malformed := check(t, "csv", []byte(text), actions[0], false); got != hits || malformed {
+			t.Errorf("%q: %d hits, malformed %v", text, got, malformed)
+		}
+	}
+}
+
 func FuzzNDJSON(f *testing.F) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range 30 {
