@@ -2,6 +2,7 @@ package s3
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"strconv"
 	"strings"
@@ -16,7 +17,8 @@ import (
 )
 
 // live opens a bucket on the server whose address is in EXPUNGE_TEST_S3
-// ("http://127.0.0.1:7070", credentials id and secret), for example versitygw.
+// ("http://127.0.0.1:7070"), for example versitygw; the credentials are in
+// EXPUNGE_TEST_S3_KEY and EXPUNGE_TEST_S3_SECRET, or "id" and "secret".
 func live(t *testing.T, name string) *bucket {
 	t.Helper()
 	endpoint := os.Getenv("EXPUNGE_TEST_S3")
@@ -24,7 +26,7 @@ func live(t *testing.T, name string) *bucket {
 		t.Skip("EXPUNGE_TEST_S3 is not set")
 	}
 	st, err := Open(t.Context(), storage.ParseLocation("s3://"+name+"/"), map[string]string{
-		propEndpoint: endpoint, propKeyID: "id", propSecret: "secret",
+		propEndpoint: endpoint, propKeyID: cmp.Or(os.Getenv("EXPUNGE_TEST_S3_KEY"), "id"), propSecret: cmp.Or(os.Getenv("EXPUNGE_TEST_S3_SECRET"), "secret"),
 	})
 	if err != nil {
 		t.Fatal(err)
