@@ -315,7 +315,7 @@ func TestStoresKeepTheirPromisesOnServers(t *testing.T) {
 		pkg, run, skip string
 		env            func(*testing.T) string
 	}{
-		"azurite":         {"azure", "TestConformance|TestSplice", "", func(t *testing.T) string { return "EXPUNGE_TEST_AZURE=" + azurite(t) }},
+		"azurite": {"azure", "TestConformance|TestSplice", "", func(t *testing.T) string { return "EXPUNGE_TEST_AZURE=" + azurite(t) }},
 		// It looks at no condition when a resumable upload ends.
 		"fake-gcs-server": {"gcs", "TestConformance", "TestConformance/IfNotExistsKeepsTheFirst", func(t *testing.T) string { return "EXPUNGE_TEST_GCS=" + fakeGCS(t, "unused") }},
 		"minio":           {"s3", "TestLive", "", func(t *testing.T) string { return "EXPUNGE_TEST_S3=" + minio(t) }},
