@@ -54,8 +54,12 @@ func (b *bloomCount) apply(t *tally, name string) {
 // maxBloomKeys bounds the probes of one filter; keys beyond it are sampled evenly.
 const maxBloomKeys = 100000
 
-// strangers is how many made-up hashes measure a filter's false positive rate.
-const strangers = 20000
+// strangers is how many made-up hashes measure a filter's false positive rate
+// at least; with many keys it is strangersPerKey for each.
+const (
+	strangers       = 20000
+	strangersPerKey = 4
+)
 
 // blooms probes every filter of a key column with the keys and with strangers.
 func (c *fileCheck) blooms() error {
@@ -87,24 +91,29 @@ func (c *fileCheck) bloom(rg, col int, hashes func(metadata.Hasher) []uint64) (n
 	if err != nil || bf == nil {
 		return n, err
 	}
-	n.Filters = 1
-	list := hashes(bf.Hasher())
-	for _, h := range list {
-		n.Keys++
-		if bf.CheckHash(h) {
+	return countHits(bf.CheckHash, hashes(bf.Hasher())), nil
+}
+
+// countHits probes a filter with hashes of keys, and with strangers for what
+// chance gives. The rate of strangers is an estimate: its own variance counts
+// too, the more the more keys there are.
+func countHits(check func(uint64) bool, keys []uint64) bloomCount {
+	n := bloomCount{Filters: 1, Keys: int64(len(keys))}
+	for _, h := range keys {
+		if check(h) {
 			n.Hits++
 		}
 	}
-	var chance int
-	for i := range uint64(strangers) {
-		if bf.CheckHash(mix(i)) {
+	probes, chance := max(strangers, strangersPerKey*len(keys)), 0
+	for i := range uint64(probes) {
+		if check(mix(i)) {
 			chance++
 		}
 	}
-	p := (float64(chance) + 1) / (strangers + 2)
+	p := float64(chance+1) / float64(probes+2)
 	n.Expected = p * float64(n.Keys)
-	n.Variance = p * (1 - p) * float64(n.Keys)
-	return n, nil
+	n.Variance = n.Expected * (1 - p) * (1 + float64(n.Keys)/float64(probes))
+	return n
 }
 
 // mix is SplitMix64: well-spread numbers without a seed to state.
