@@ -95,13 +95,13 @@ func TestAccessControlLists(t *testing.T) {
 	}
 	b = newBucketLake(t)
 	b.Put("raw/a.ndjson", lines(1, 7))
-	b.Hook = func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+	b.SetHook(func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 		if k := s3test.Kind(r); k == "GET acl" || k == "ownership" {
 			s3test.Fail(w, http.StatusForbidden, "AccessDenied")
 			return
 		}
 		serve(w, r)
-	}
+	})
 	j := open(t, b.job(t, "0s", bucketTarget), jobs.Env{})
 	sum := b.run(t, j)
 	why := reasons(t, j, sum.Manifest)["a.ndjson"]
@@ -116,13 +116,13 @@ func TestVersionsThatMayNotBeListed(t *testing.T) {
 	b := newBucketLake(t)
 	b.Versioned = true
 	b.Put("raw/a.ndjson", lines(1, 7))
-	b.Hook = func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+	b.SetHook(func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 		if s3test.Kind(r) == "versions" {
 			s3test.Fail(w, http.StatusForbidden, "AccessDenied")
 			return
 		}
 		serve(w, r)
-	}
+	})
 	_, err := open(t, b.job(t, "0s", bucketTarget), jobs.Env{}).Run(t.Context(), jobs.RunOptions{})
 	if err == nil || !strings.Contains(err.Error(), "s3:ListBucketVersions") || len(b.Versions("raw/a.ndjson")) != 1 {
 		t.Errorf("%v, %d versions", err, len(b.Versions("raw/a.ndjson")))
@@ -137,13 +137,13 @@ func TestEvidenceNamesTheSplice(t *testing.T) {
 		b := newBucketLake(t)
 		b.Put("raw/big.ndjson", before)
 		if refused {
-			b.Hook = func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+			b.SetHook(func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 				if s3test.Kind(r) == "copy" {
 					s3test.Fail(w, http.StatusNotImplemented, "NotImplemented")
 					return
 				}
 				serve(w, r)
-			}
+			})
 		}
 		j := open(t, b.job(t, "0s", bucketTarget), jobs.Env{})
 		sum := b.run(t, j)

@@ -130,14 +130,14 @@ func TestWhatTheStoreKeepsIsExcluded(t *testing.T) {
 	at("over").Retain, at("over").Mode = time.Now().AddDate(0, 0, -1), "COMPLIANCE"
 	at("hold").Hold, at("clean-hold").Hold = true, true
 	at("restored").Header.Set("x-amz-restore", `ongoing-request="false", expiry-date="Fri, 21 Dec 2029 00:00:00 GMT"`)
-	b.Hook = func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+	b.SetHook(func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 		kind, key := s3test.Kind(r), s3test.Key(r)
 		if kind == "GET" && key == "raw/noread.ndjson" || kind == "PUT" && key == "raw/nowrite.ndjson" || kind == "DELETE" && key == "raw/gone.ndjson" {
 			s3test.Fail(w, http.StatusForbidden, "AccessDenied")
 			return
 		}
 		serve(w, r)
-	}
+	})
 	j := open(t, b.job(t, "7d", bucketTarget), jobs.Env{})
 	sum := b.run(t, j)
 	if sum.Outcome != string(manifests.Partial) {
@@ -234,12 +234,12 @@ func TestAHoldBetweenPlanAndCommit(t *testing.T) {
 	b.Put("raw/a.ndjson", lines(1, 7))
 	b.Put("raw/b.ndjson", lines(1, 7))
 	j := open(t, b.job(t, "7d", bucketTarget), jobs.Env{})
-	b.Hook = func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+	b.SetHook(func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 		serve(w, r)
 		if s3test.Kind(r) == "PUT" && strings.Contains(s3test.Key(r), "/new/") { // the scan is over
 			b.Versions("raw/a.ndjson")[0].Hold = true
 		}
-	}
+	})
 	sum := b.run(t, j)
 	if sum.Outcome != string(manifests.Partial) {
 		t.Errorf("outcome %s: %v", sum.Outcome, sum.Reasons)
@@ -261,13 +261,13 @@ func TestWhatAPurgeMayNotRemove(t *testing.T) {
 		b.Put(key, lines(7))
 	}
 	refused := b.Versions("raw/a.ndjson")[0].ID
-	b.Hook = func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+	b.SetHook(func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 		if s3test.Kind(r) == "DELETE version" && r.URL.Query().Get("versionId") == refused {
 			s3test.Fail(w, http.StatusForbidden, "AccessDenied")
 			return
 		}
 		serve(w, r)
-	}
+	})
 	sum := b.run(t, open(t, b.job(t, "0s", bucketTarget), jobs.Env{}))
 	m := manifestOf(t, sum.Manifest)
 	if sum.Outcome != string(manifests.Partial) || len(m.Targets[0].Blockers) != 1 || m.Targets[0].Blockers[0].Reason != "access denied" {

@@ -67,11 +67,20 @@ func Fail(w http.ResponseWriter, status int, code string) {
 	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", code, code)
 }
 
+// SetHook sets or takes away the hook while requests may be on their way.
+func (s *Server) SetHook(hook func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc)) {
+	s.Do(func() { s.Hook = hook })
+}
+
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	kind := Kind(r)
-	s.Do(func() { s.requests[kind]++ })
-	if s.Hook != nil {
-		s.Hook(w, r, s.serve)
+	var hook func(http.ResponseWriter, *http.Request, http.HandlerFunc)
+	s.Do(func() {
+		s.requests[kind]++
+		hook = s.Hook
+	})
+	if hook != nil {
+		hook(w, r, s.serve)
 		return
 	}
 	s.serve(w, r)
