@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
+
+	"github.com/expunge/expunge/bench/process"
 )
 
 // used is what a peer took: seconds, bytes.
@@ -74,12 +75,7 @@ func (r *results) scanRatio() (ratio, ours, theirs float64) {
 		x, y := s["expunge"].CPU, s["spark"].CPU
 		ratios, a, b = append(ratios, x/y), append(a, x), append(b, y)
 	}
-	return median(ratios), median(a), median(b)
-}
-
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
+	return process.Median(ratios), process.Median(a), process.Median(b)
 }
 
 const (

@@ -10,8 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 
+	"github.com/expunge/expunge/bench/process"
 	"github.com/expunge/expunge/internal/storage"
 )
 
@@ -127,18 +127,13 @@ func (b *bench) cpu(ctx context.Context, lines int) error {
 			return err
 		}
 		fmt.Printf("cpu: %s, %d MB\n", c.what, st.Size()>>20)
-		base := median(seconds["expunge"])
+		base := process.Median(seconds["expunge"])
 		for _, p := range c.programs {
-			s := median(seconds[p.name])
+			s := process.Median(seconds[p.name])
 			fmt.Printf("  %-8s %6.2f CPU-s  %4.1f ×\n", p.name, s, s/base)
 		}
 	}
 	return nil
-}
-
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
 }
 
 func write(file string, lines int, line func(io.Writer, int)) error {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"runtime/pprof"
 	"strconv"
 	"syscall"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
+	"github.com/expunge/expunge/bench/process"
 	"github.com/expunge/expunge/internal/storage"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/rewriter"
@@ -29,19 +29,12 @@ const (
 const workers = 2
 
 func child(ctx context.Context, args []string) error {
-	if path := os.Getenv("BENCH_PROFILE"); path != "" { // where a CPU profile goes
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := process.Profile()
+	if err != nil {
+		return err
 	}
+	defer stop()
 	var answer any
-	var err error
 	switch {
 	case len(args) == 5 && args[0] == childRows:
 		answer, err = findRows(ctx, args[1], args[2], args[3], args[4])

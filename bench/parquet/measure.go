@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/expunge/expunge/bench/process"
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/storage"
 )
@@ -190,10 +191,10 @@ func (m *machine) measureScan(c benchCase, r *result, src, keys string) error {
 		if ours.Found != theirs.Found {
 			return fmt.Errorf("found %d rows, DuckDB %d", ours.Found, theirs.Found)
 		}
-		r.add(peerOurs, used{CPU: median(ours.CPU)})
-		r.add(peerBest, used{CPU: median(theirs.CPU)})
+		r.add(peerOurs, used{CPU: process.Median(ours.CPU)})
+		r.add(peerBest, used{CPU: process.Median(theirs.CPU)})
 		r.Scanned = ours
-		fmt.Fprintf(os.Stderr, "   %7.3f CPU-s, DuckDB %7.3f, %d rows\n", median(ours.CPU), median(theirs.CPU), ours.Found)
+		fmt.Fprintf(os.Stderr, "   %7.3f CPU-s, DuckDB %7.3f, %d rows\n", process.Median(ours.CPU), process.Median(theirs.CPU), ours.Found)
 	}
 	r.Checked = true
 	r.Rows = int64(c.Data.Rows)

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+
+	"github.com/expunge/expunge/bench/process"
 )
 
 // result is what a case gave. Everything is measured; ratios are made from it.
@@ -47,7 +49,7 @@ func (r *result) mid(peer string, of func(used) float64) float64 {
 	for _, u := range r.Peers[peer] {
 		v = append(v, of(u))
 	}
-	return median(v)
+	return process.Median(v)
 }
 
 // ratio is the median, over the rounds, of how many times a's figure is b's.
@@ -56,15 +58,7 @@ func (r *result) ratio(a, b string, of func(used) float64) float64 {
 	for i := range min(len(r.Peers[a]), len(r.Peers[b])) {
 		v = append(v, of(r.Peers[a][i])/of(r.Peers[b][i]))
 	}
-	return median(v)
-}
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(v))
-	return (s[len(s)/2] + s[(len(s)-1)/2]) / 2
+	return process.Median(v)
 }
 
 // results is the JSON file.

@@ -15,12 +15,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/expunge/expunge/bench/process"
 	"github.com/expunge/expunge/keyset"
 	"github.com/expunge/expunge/scanner"
 	"github.com/expunge/expunge/verifier"
@@ -83,14 +83,14 @@ func run(ctx context.Context, rows, keys, rounds int) error {
 			}
 			scan, verify, ratio = append(scan, s), append(verify, v), append(ratio, v/s)
 		}
-		r, want, reached := median(ratio), fmt.Sprintf("≥ %.1f", goal), "yes"
+		r, want, reached := process.Median(ratio), fmt.Sprintf("≥ %.1f", goal), "yes"
 		switch {
 		case c.keys == someInts || c.keys == someTexts:
 			want, reached = "–", "–"
 		case r < goal:
 			reached, missed = "no", true
 		}
-		fmt.Printf("| %s | %.1f | %.1f | %.2f | %s | %s |\n", c.what, median(scan), median(verify), r, want, reached)
+		fmt.Printf("| %s | %.1f | %.1f | %.2f | %s | %s |\n", c.what, process.Median(scan), process.Median(verify), r, want, reached)
 	}
 	if missed {
 		return errors.New("a goal was missed")
@@ -187,9 +187,4 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return v[len(v)/2]
 }
