@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
@@ -80,6 +81,26 @@ type Block struct {
 // NewRecordsFound is an empty result for so many matches.
 func NewRecordsFound(matches int) *RecordsFound {
 	return &RecordsFound{Hits: roaring64.New(), PerMatch: make([]int64, matches)}
+}
+
+// Malform takes in a malformed record, n bytes of the content from off on: an
+// error, unless the request keeps such records.
+func (f *RecordsFound) Malform(r *Records, off, n int64, why error) error {
+	row := f.Rows
+	f.Rows++
+	if !r.KeepMalformed {
+		return fmt.Errorf("record %d: %w: %w", row, ErrMalformed, why)
+	}
+	f.Malformed++
+	if r.Invert {
+		f.Remove(off, n)
+	}
+	return nil
+}
+
+// Remove takes n bytes of the content out, from off on.
+func (f *RecordsFound) Remove(off, n int64) {
+	f.Edits = packed.AddEdit(f.Edits, packed.Edit{Off: off, Len: n})
 }
 
 // ErrForeign: no value of the key columns has the key's type.

@@ -279,38 +279,27 @@ func (s *scan) record(buf []byte, from, to int, bad error) error {
 			return nil
 		}
 	}
-	row := s.found.Rows
-	s.found.Rows++
 	if bad == nil && len(s.cells) != s.fields {
 		bad = errFields
 	}
 	if bad != nil {
-		if !s.req.KeepMalformed {
-			return fmt.Errorf("record %d: %w: %w", row, scanner.ErrMalformed, bad)
-		}
-		s.found.Malformed++
-		if s.req.Invert {
-			s.remove(from, to)
-		}
-		return nil
+		return s.found.Malform(&s.req, s.at+int64(from), int64(to-from), bad)
 	}
-	s.decide(row, from, to)
+	s.decide(from, to)
 	return nil
 }
 
 // decide removes what is to go: a hit, or everything else.
-func (s *scan) decide(row int64, from, to int) {
+func (s *scan) decide(from, to int) {
+	row := s.found.Rows
+	s.found.Rows++
 	hit := s.match()
 	if hit {
 		s.found.Hits.Add(uint64(row))
 	}
 	if hit != s.req.Invert {
-		s.remove(from, to)
+		s.found.Remove(s.at+int64(from), int64(to-from))
 	}
-}
-
-func (s *scan) remove(from, to int) {
-	s.found.Edits = packed.AddEdit(s.found.Edits, packed.Edit{Off: s.at + int64(from), Len: int64(to - from)})
 }
 
 // bind finds the key columns in the first record.

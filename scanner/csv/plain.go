@@ -137,13 +137,11 @@ func (p *plain) seek(buf []byte, pos int, comma byte) {
 
 // plainRecord decides on a record whose fields are known.
 func (s *scan) plainRecord(buf []byte, from, to int) {
-	row := s.found.Rows
-	s.found.Rows++
 	s.cells = slices.Grow(s.cells[:0], s.fields)[:s.fields]
 	s.quoted = slices.Grow(s.quoted[:0], s.fields)[:s.fields]
 	for _, i := range s.keyFields {
 		c := s.plain.cells[i]
 		s.cells[i], s.quoted[i] = buf[c.from:c.to], c.quoted
 	}
-	s.decide(row, from, to)
+	s.decide(from, to)
 }

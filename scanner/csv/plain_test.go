@@ -5,8 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/expunge/expunge/keyset"
-	"github.com/expunge/expunge/scanner"
+	"github.com/expunge/expunge/scanner/scannertest"
 )
 
 func TestBitmapsMarkDelimitersAndLineEnds(t *testing.T) {
@@ -72,7 +71,9 @@ func TestBitmapsAndTheGrammarAgree(t *testing.T) {
 // scanned scans the data in two pieces, with or without bitmaps.
 func scanned(t *testing.T, data []byte, slow bool, first int) *scan {
 	t.Helper()
-	s, err := newScan(',', request(t))
+	req := scannertest.Users(t, "id", "7", "1")
+	req.KeepMalformed = true
+	s, err := newScan(',', req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,26 +87,4 @@ func scanned(t *testing.T, data []byte, slow bool, first int) *scan {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func request(t *testing.T) scanner.Records {
-	t.Helper()
-	k, err := keyset.NewBuilder("users", keyset.Schema{{Name: "id", Type: keyset.Type{Kind: keyset.KindInt64}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range []string{"7", "1"} {
-		if err := k.AddText(id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set, err := k.Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	column, err := scanner.ParseColumn("id")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return scanner.Records{Match: []scanner.Match{{Keys: set, Columns: []scanner.ColumnRef{column}}}, KeepMalformed: true}
 }

@@ -8,8 +8,7 @@ import (
 	"testing"
 
 	"github.com/expunge/expunge/internal/storage"
-	"github.com/expunge/expunge/keyset"
-	"github.com/expunge/expunge/scanner"
+	"github.com/expunge/expunge/scanner/scannertest"
 )
 
 // BenchmarkScan reads lines of web events of which none holds one of the keys.
@@ -25,24 +24,11 @@ func BenchmarkScan(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, keys := range []int{1, 1e6} {
-		k, err := keyset.NewBuilder("users", keyset.Schema{{Name: "id", Type: keyset.Type{Kind: keyset.KindInt64}}})
-		if err != nil {
-			b.Fatal(err)
+		ids := make([]string, keys)
+		for i := range ids {
+			ids[i] = strconv.Itoa(2*i*100 + 1)
 		}
-		for i := range keys {
-			if err := k.AddText(strconv.Itoa(2*i*100 + 1)); err != nil {
-				b.Fatal(err)
-			}
-		}
-		set, err := k.Build()
-		if err != nil {
-			b.Fatal(err)
-		}
-		column, err := scanner.ParseColumn("user.id")
-		if err != nil {
-			b.Fatal(err)
-		}
-		req := scanner.Records{Match: []scanner.Match{{Keys: set, Columns: []scanner.ColumnRef{column}}}}
+		req := scannertest.Users(b, "user.id", ids...)
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
 			b.SetBytes(int64(body.Len()))
 			for b.Loop() {

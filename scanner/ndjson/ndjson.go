@@ -15,7 +15,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/expunge/expunge/internal/packed"
@@ -149,26 +148,13 @@ func (s *scan) line(data []byte, from int) (end int, err error) {
 		return to, nil
 	}
 	if err := s.walk.record(data[start:to]); err != nil {
-		return to, s.malformed(from, to, err)
+		return to, s.found.Malform(&s.req, s.at+int64(from), int64(to-from), err)
 	}
 	s.record(data, from, start, to)
 	if start == from {
 		s.walk.learn(data[from:to])
 	}
 	return to, nil
-}
-
-func (s *scan) malformed(from, to int, err error) error {
-	row := s.found.Rows
-	s.found.Rows++
-	if !s.req.KeepMalformed {
-		return fmt.Errorf("record %d: %w: %w", row, scanner.ErrMalformed, err)
-	}
-	s.found.Malformed++
-	if s.req.Invert {
-		s.remove(from, to)
-	}
-	return nil
 }
 
 // record decides on data[from:to], newline included, a record that begins at start.
@@ -187,18 +173,14 @@ func (s *scan) record(data []byte, from, start, to int) {
 		if hit {
 			s.found.Hits.Add(uint64(row))
 		} else {
-			s.remove(from, to)
+			s.found.Remove(s.at+int64(from), int64(to-from))
 		}
 	case hit && s.req.Deletes():
 		s.found.Hits.Add(uint64(row))
-		s.remove(from, to)
+		s.found.Remove(s.at+int64(from), int64(to-from))
 	case hit:
 		s.change(uint64(row), data, start)
 	}
-}
-
-func (s *scan) remove(from, to int) {
-	s.found.Edits = packed.AddEdit(s.found.Edits, packed.Edit{Off: s.at + int64(from), Len: int64(to - from)})
 }
 
 // change notes the edits inside a record that stays. A record in which nothing

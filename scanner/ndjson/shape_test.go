@@ -8,8 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/expunge/expunge/keyset"
-	"github.com/expunge/expunge/scanner"
+	"github.com/expunge/expunge/scanner/scannertest"
 )
 
 func TestLeadingDigitsAreRead(t *testing.T) {
@@ -81,7 +80,7 @@ func TestPathsAndTheGrammarAgree(t *testing.T) {
 			text.WriteString([]string{"}\n", "}\n", "}\r\n", "} \n", "}}\n", "\n", "}\n\n"}[rng.IntN(7)])
 		}
 		data := []byte(text.String())
-		req := request(t)
+		req := scannertest.Users(t, "user.id", "7", "1")
 		req.KeepMalformed = true
 		all, err := newScan(req)
 		if err != nil {
@@ -113,27 +112,4 @@ func TestPathsAndTheGrammarAgree(t *testing.T) {
 	if followed < 300 {
 		t.Fatalf("%d lines followed others", followed)
 	}
-}
-
-// request asks for users 7 and 1.
-func request(t *testing.T) scanner.Records {
-	t.Helper()
-	k, err := keyset.NewBuilder("users", keyset.Schema{{Name: "id", Type: keyset.Type{Kind: keyset.KindInt64}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range []string{"7", "1"} {
-		if err := k.AddText(id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set, err := k.Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	column, err := scanner.ParseColumn("user.id")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return scanner.Records{Match: []scanner.Match{{Keys: set, Columns: []scanner.ColumnRef{column}}}}
 }
