@@ -57,8 +57,9 @@ type purge struct {
 	req warehouse.PurgeRequest
 	out warehouse.Purged
 
-	resumed bool  // a former call began: it may have removed files
-	since   int64 // when the table's present history begins, in ms: at the run's commit, or else at the purge's own snapshot
+	resumed bool    // a former call began: it may have removed files
+	since   int64   // when the table's present history begins, in ms: at the run's commit, or else at the purge's own snapshot
+	earlier pathSet // metadata versions before that, whatever their time says
 
 	// What attempts have in common, so that the time between loading a head and
 	// replacing it stays short.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"strings"
 
 	"github.com/apache/iceberg-go/table"
@@ -53,7 +54,11 @@ func (p *purge) removeOldVersions(ctx context.Context, r *remover, tbl *table.Ta
 		if current[canonical(path)] {
 			return nil
 		}
-		mentions, err := p.t.mentions(ctx, path, uuid, p.since, outdated)
+		since := p.since
+		if p.earlier.has(keyOf(canonical(path))) {
+			since = math.MaxInt64
+		}
+		mentions, err := p.t.mentions(ctx, path, uuid, since, outdated)
 		if err != nil || !mentions {
 			return err
 		}
@@ -86,7 +91,8 @@ func isMetadataFile(path string) bool {
 
 // foundClean is when the version that a run left as it was had been written: its
 // rows hold no key, and what older versions tell of somebody may, however young
-// their last snapshot is.
+// their last snapshot is. Those that its log names were written before it, if only
+// in the same millisecond.
 func (p *purge) foundClean(ctx context.Context, since int64) (int64, error) {
 	c := p.req.Committed
 	if !c.NoChange || c.After.MetadataLocation == "" {
@@ -102,6 +108,10 @@ func (p *purge) foundClean(ctx context.Context, since int64) (int64, error) {
 	md, ok := parseVersion(raw)
 	if !ok || !strings.EqualFold(md.UUID, c.After.UUID) {
 		return since, nil
+	}
+	p.earlier = pathSet{}
+	for _, e := range md.Log {
+		p.earlier.add(keyOf(canonical(e.File)))
 	}
 	return max(since, md.Updated), nil
 }
@@ -137,6 +147,9 @@ type metadataVersion struct {
 		ID      int64             `json:"snapshot-id"`
 		Summary map[string]string `json:"summary"`
 	} `json:"snapshots"`
+	Log []struct {
+		File string `json:"metadata-file"`
+	} `json:"metadata-log"`
 }
 
 func parseVersion(raw []byte) (md metadataVersion, ok bool) {
