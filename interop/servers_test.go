@@ -80,9 +80,7 @@ func azureBlobs(t *testing.T) *blobs {
 			if err != nil {
 				return "", err
 			}
-			defer out.Body.Close()
-			body, err := io.ReadAll(out.Body)
-			return string(body), err
+			return textOf(out.Body)
 		},
 		list: func() (keys []string, err error) {
 			for p := c.NewListBlobsFlatPager("lake", nil); p.More(); {
@@ -172,6 +170,13 @@ func minio(t *testing.T) string {
 	return fmt.Sprintf("http://127.0.0.1:%d", port)
 }
 
+// textOf reads a body to its end and closes it.
+func textOf(body io.ReadCloser) (string, error) {
+	defer body.Close()
+	raw, err := io.ReadAll(body)
+	return string(raw), err
+}
+
 func minioBlobs(t *testing.T) *blobs { return s3Blobs(t, minio(t)) }
 
 func versityBlobs(t *testing.T) *blobs { return s3Blobs(t, s3(t, "other")) }
@@ -194,9 +199,7 @@ func s3Blobs(t *testing.T, endpoint string) *blobs {
 			if err != nil {
 				return "", err
 			}
-			defer out.Body.Close()
-			body, err := io.ReadAll(out.Body)
-			return string(body), err
+			return textOf(out.Body)
 		},
 		list: func() (keys []string, err error) {
 			out, err := c.ListObjectsV2(ctx, &s3api.ListObjectsV2Input{Bucket: bucket})

@@ -15,7 +15,7 @@ need() { # need COMMAND PACKAGE: Debian's package where the command is missing
 need python3 python3
 need java openjdk-17-jre-headless
 need mvn maven
-command -v npm >/dev/null 2>&1 || need npm npm || true
+need npm npm || true
 need chromium chromium
 need chromedriver chromium-driver
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql

@@ -196,7 +196,7 @@ func (c *dataCheck) file(ctx context.Context, store storage.Store, r *manifests.
 		}
 	}
 	if got != r.DigestAfter {
-		c.differ = append(c.differ, differing{r.Target, path, sum})
+		c.differ = append(c.differ, differing{target: r.Target, path: path, sum: sum})
 	}
 	return nil
 }
@@ -306,8 +306,9 @@ func (j *Job) answersFor(ctx context.Context, runID string) (surfaces []manifest
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", t.name, err)
 		}
-		if spared.skip(&o); spared.words(t.name) != "" {
-			notJudged = append(notJudged, spared.words(t.name))
+		spared.skip(&o)
+		if w := spared.words(t.name); w != "" {
+			notJudged = append(notJudged, w)
 		}
 		found, _, err := j.look(ctx, t, o)
 		if err != nil {

@@ -128,11 +128,8 @@ type certifier struct {
 }
 
 func (c *certifier) load(ctx context.Context) (err error) {
-	if c.envelope, err = readAll(ctx, c.run.job, c.rec.Path); err != nil {
-		return fmt.Errorf("read manifest: %w", err)
-	}
-	if c.proof, err = readAll(ctx, c.run.job, c.run.job.statePath("manifests", manifests.ProofName(c.rec.ID))); err != nil {
-		return fmt.Errorf("read log proof: %w", err)
+	if c.envelope, c.proof, err = c.run.job.signed(ctx, c.rec.ID); err != nil {
+		return err
 	}
 	c.manifest, err = manifests.Read(c.envelope)
 	return err

@@ -41,7 +41,7 @@ func compactJob(t *testing.T, l *testlake.Lake, section string) *configs.Job {
 	t.Helper()
 	file := filesIn(t, l.Dir)
 	file("ids.csv", fmt.Sprintf("id\n%d\n", leaver))
-	cfg, err := configs.Load(file("job.yaml", fmt.Sprintf(`version: 1
+	cfg := loadJob(t, l.Dir, fmt.Sprintf(`version: 1
 name: compacts
 state: state
 grace: 0s
@@ -54,10 +54,7 @@ keysets:
 targets:
   - {table: lake.db.t, match: [{users: id}], action: delete}
 compact: %s
-`, l.Dir, l.Dir, section)))
-	if err != nil {
-		t.Fatal(err)
-	}
+`, l.Dir, l.Dir, section))
 	return cfg
 }
 

@@ -1,6 +1,8 @@
 package jobs_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -214,4 +216,28 @@ func inSchema(root map[string]any, at any, path string) bool {
 	props, _ := node["properties"].(map[string]any)
 	next, ok := props[name]
 	return ok && inSchema(root, next, rest)
+}
+
+// TestAManifestNamesTheLastOneOfTheLog: a run's manifest that continues no other
+// is chained to the one before it in the log, of whichever run.
+func TestAManifestNamesTheLastOneOfTheLog(t *testing.T) {
+	_, cfg := smallLake(t, "0s")
+	j := open(t, cfg, jobs.Env{})
+	var id, digest string
+	for range 3 {
+		sum, err := j.Run(t.Context(), jobs.RunOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := manifestOf(t, sum.Manifest)
+		if m.Continuity.PreviousID != id || m.Continuity.PreviousSHA256 != digest {
+			t.Errorf("%s follows %q (%s), want %q (%s)", m.ID, m.Continuity.PreviousID, m.Continuity.PreviousSHA256, id, digest)
+		}
+		raw, err := os.ReadFile(sum.Manifest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sha := sha256.Sum256(raw)
+		id, digest = m.ID, hex.EncodeToString(sha[:])
+	}
 }

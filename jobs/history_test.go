@@ -11,7 +11,6 @@ import (
 
 	"github.com/apache/iceberg-go/table"
 
-	"github.com/expunge/expunge/configs"
 	"github.com/expunge/expunge/internal/clock"
 	"github.com/expunge/expunge/internal/testlake"
 	"github.com/expunge/expunge/jobs"
@@ -39,7 +38,7 @@ func pastJob(t *testing.T, l *testlake.Lake, grace, refs string, ids ...int) *jo
 		users += fmt.Sprintf("%d,T%d\n", id, id)
 	}
 	file("users.csv", users)
-	cfg, err := configs.Load(file("job.yaml", fmt.Sprintf(`version: 1
+	cfg := loadJob(t, l.Dir, fmt.Sprintf(`version: 1
 name: past
 state: state
 grace: %s
@@ -48,10 +47,7 @@ catalogs:
   lake: {type: sql, uri: "sqlite:///%s/catalog.db", warehouse: "file://%s"}
 keysets: {users: {source: users.csv, key: {id: int64}, request: {id: ticket}}}
 targets: [{table: lake.db.t, match: [{users: id}], action: delete, refs: %s}]
-`, grace, l.Dir, l.Dir, refs)))
-	if err != nil {
-		t.Fatal(err)
-	}
+`, grace, l.Dir, l.Dir, refs))
 	return open(t, cfg, jobs.Env{})
 }
 

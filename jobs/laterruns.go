@@ -19,6 +19,7 @@ import (
 type differing struct {
 	target, path string
 	sum          [32]byte
+	explained    bool // a later run wrote it
 }
 
 // undoneTargets are those whose rows a restore has added back.
@@ -43,6 +44,10 @@ func (j *Job) undoneTargets(ctx context.Context, runID string) (map[string]bool,
 func (c *dataCheck) explain(ctx context.Context) error {
 	c.replaced = map[string]int64{}
 	if len(c.differ) > 0 {
+		trust, err := c.job.Trust(ctx)
+		if err != nil {
+			return err
+		}
 		runs, err := Runs(ctx, c.job.state, "", 0)
 		if err != nil {
 			return err
@@ -54,7 +59,7 @@ func (c *dataCheck) explain(ctx context.Context) error {
 			if st.Run == c.manifest.RunID || st.Labels[labelDryRun] != "" || st.Labels[labelAudit] != "" {
 				continue
 			}
-			if err := c.writtenBy(ctx, st.Run); err != nil {
+			if err := c.writtenBy(ctx, st.Run, trust); err != nil {
 				return fmt.Errorf("evidence of run %s: %w", st.Run, err)
 			}
 		}
@@ -64,7 +69,7 @@ func (c *dataCheck) explain(ctx context.Context) error {
 }
 
 // writtenBy takes out of differ what a later run's evidence accounts for.
-func (c *dataCheck) writtenBy(ctx context.Context, runID string) error {
+func (c *dataCheck) writtenBy(ctx context.Context, runID string, trust *manifests.Trust) error {
 	st, err := c.job.state.OpenRun(ctx, runID)
 	if err != nil {
 		return err
@@ -77,14 +82,14 @@ func (c *dataCheck) writtenBy(ctx context.Context, runID string) error {
 		if !ok {
 			continue
 		}
-		if err := c.accountedFor(ctx, id, st.Secret()); err != nil {
+		if err := c.accountedFor(ctx, id, st.Secret(), trust); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *dataCheck) accountedFor(ctx context.Context, id string, secret []byte) error {
+func (c *dataCheck) accountedFor(ctx context.Context, id string, secret []byte, trust *manifests.Trust) error {
 	b, side, err := c.job.bundle(ctx, id)
 	if err != nil {
 		return err
@@ -93,88 +98,76 @@ func (c *dataCheck) accountedFor(ctx context.Context, id string, secret []byte) 
 		return nil
 	}
 	defer side.Close()
-	trust, err := c.job.Trust(ctx)
-	if err != nil {
-		return err
-	}
 	m, checks := manifests.Verify(ctx, b, trust)
 	if ok, _ := manifests.Verified(checks); !ok || m.Kind != manifests.KindRun {
 		return nil // no evidence of anything
 	}
-	l := later{secret: secret, byPath: map[string]int{}}
-	if secret != nil {
-		if l.paths, err = manifests.NewPaths(secret); err != nil {
-			return err
-		}
+	byPath, err := c.byPath(secret)
+	if err != nil {
+		return err
 	}
-	for i, d := range c.differ {
-		l.byPath[d.target+"\x00"+d.path] = i
-		if l.paths != nil {
-			l.byPath[d.target+"\x00"+l.paths.Digest(d.path)] = i
-		}
-	}
-	explained, how := map[int]bool{}, ""
+	how := " and are as its evidence states"
 	for rec, err := range manifests.ReadSidecar(b.Sidecar, b.Size) {
 		if err != nil {
 			return err
 		}
-		i, ok := l.byPath[rec.Target+"\x00"+rec.NewPath]
-		if !ok || rec.NewPath == "" || rec.Status != manifests.StatusRewritten {
+		d := byPath[rec.Target+"\x00"+rec.NewPath]
+		if d == nil || rec.NewPath == "" || rec.Status != manifests.StatusRewritten {
 			continue
 		}
 		if rec.KeyedDigest && secret == nil {
-			explained[i], how = true, " and not judged: that run is sealed"
+			d.explained, how = true, " and not judged: that run is sealed"
 			continue
 		}
-		same, err := l.states(&rec, c.differ[i].sum)
+		same, err := states(&rec, secret, d.sum)
 		if err != nil {
 			return err
 		}
-		if same {
-			explained[i] = true
-		}
+		d.explained = d.explained || same
 	}
-	if how == "" {
-		how = " and are as its evidence states"
+	before := len(c.differ)
+	c.differ = slices.DeleteFunc(c.differ, func(d differing) bool { return d.explained })
+	if n := before - len(c.differ); n > 0 {
+		c.replaced[m.RunID+how] += int64(n)
 	}
-	if n := int64(len(explained)); n > 0 {
-		c.replaced[m.RunID+how] += n
-	}
-	i := -1
-	c.differ = slices.DeleteFunc(c.differ, func(differing) bool { i++; return explained[i] })
 	return nil
 }
 
-// later is a later run, as far as its secret is at hand.
-type later struct {
-	secret []byte
-	paths  *manifests.Paths
-	byPath map[string]int // target and path as its evidence may say it → index in differ
+// byPath finds what differs by target and path, as the evidence of a run with
+// this secret may say it; nil = that run is sealed.
+func (c *dataCheck) byPath(secret []byte) (map[string]*differing, error) {
+	out := map[string]*differing{}
+	var paths *manifests.Paths
+	if secret != nil {
+		var err error
+		if paths, err = manifests.NewPaths(secret); err != nil {
+			return nil, err
+		}
+	}
+	for i := range c.differ {
+		d := &c.differ[i]
+		out[d.target+"\x00"+d.path] = d
+		if paths != nil {
+			out[d.target+"\x00"+paths.Digest(d.path)] = d
+		}
+	}
+	return out, nil
 }
 
-// states says whether a record states that digest for what it wrote.
-func (l *later) states(rec *manifests.Record, sum [32]byte) (bool, error) {
+// states says whether a record of a run with this secret states that digest for
+// what it wrote.
+func states(rec *manifests.Record, secret []byte, sum [32]byte) (bool, error) {
 	if !rec.KeyedDigest {
 		return rec.DigestAfter == hex.EncodeToString(sum[:]), nil
 	}
-	want, err := manifests.KeyedDigest(l.secret, sum[:])
+	want, err := manifests.KeyedDigest(secret, sum[:])
 	return rec.DigestAfter == want, err
 }
 
 // bundle reads a manifest of the state bucket with what lies beside it. The
 // caller closes the evidence, which is nil where there is none.
 func (j *Job) bundle(ctx context.Context, id string) (b manifests.Bundle, side storage.Object, err error) {
-	read := func(name string) []byte {
-		var raw []byte
-		if err == nil {
-			if raw, err = storage.ReadAll(ctx, j.stateStore, j.statePath("manifests", name)); err != nil {
-				err = fmt.Errorf("read manifest: %w", err)
-			}
-		}
-		return raw
-	}
-	b.Envelope, b.Proof = read(manifests.EnvelopeName(id)), read(manifests.ProofName(id))
-	if err != nil {
+	if b.Envelope, b.Proof, err = j.signed(ctx, id); err != nil {
 		return b, nil, err
 	}
 	side, err = j.stateStore.Open(ctx, j.statePath("manifests", manifests.SidecarName(id)))
@@ -186,4 +179,15 @@ func (j *Job) bundle(ctx context.Context, id string) (b manifests.Bundle, side s
 	}
 	b.Sidecar, b.Size = side, side.Info().Size
 	return b, side, nil
+}
+
+// signed reads a manifest's envelope and its proof of the log.
+func (j *Job) signed(ctx context.Context, id string) (envelope, proof []byte, err error) {
+	if envelope, err = readAll(ctx, j, j.statePath("manifests", manifests.EnvelopeName(id))); err != nil {
+		return nil, nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if proof, err = readAll(ctx, j, j.statePath("manifests", manifests.ProofName(id))); err != nil {
+		return nil, nil, fmt.Errorf("read log proof: %w", err)
+	}
+	return envelope, proof, nil
 }

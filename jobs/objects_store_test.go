@@ -42,7 +42,6 @@ const bucketTarget = "  - {prefix: \"s3://lake/raw/\", format: ndjson, match: [{
 // job writes and loads the job; where it is said twice it is the same one.
 func (b *bucketLake) job(t *testing.T, grace, targets string) *configs.Job {
 	t.Helper()
-	path := filepath.Join(b.dir, "job.yaml")
 	text := fmt.Sprintf(`version: 1
 name: objects
 state: state
@@ -53,14 +52,7 @@ keysets: {users: {source: users.csv, key: {user_id: int64}}}
 targets:
 %s`, grace, b.URL, targets)
 	t.Setenv("S3TEST_SECRET", "secret")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := configs.Load(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfg
+	return loadJob(t, b.dir, text)
 }
 
 func (b *bucketLake) run(t *testing.T, j *jobs.Job) *jobs.Summary {
@@ -224,6 +216,30 @@ func TestALockedVersionIsResidueWithItsDate(t *testing.T) {
 	if diff := cmp.Diff([]string{"raw/a.ndjson " + lines(1, 2), "raw/b.ndjson " + lines(1)}, b.Stored("")); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestAKeyThatALockedVersionHoldsIsNotCovered: a request is not called erased
+// while the store keeps a version with its key, and others are not held up by it.
+func TestAKeyThatALockedVersionHoldsIsNotCovered(t *testing.T) {
+	b := newBucketLake(t)
+	filesIn(t, b.dir)("users.csv", "user_id,ticket\n7,T7\n13,T13\n")
+	b.Versioned = true
+	b.Put("raw/a.ndjson", lines(1, 7))
+	b.Versions("raw/a.ndjson")[0].Retain, b.Versions("raw/a.ndjson")[0].Mode = time.Now().AddDate(0, 0, 30).UTC(), "COMPLIANCE"
+	b.Put("raw/a.ndjson", lines(1, 2, 7))
+	b.Put("raw/b.ndjson", lines(1, 13))
+	cfg := b.job(t, "7d", bucketTarget)
+	users := cfg.Keysets["users"]
+	users.Request = &configs.RequestColumns{ID: "ticket"}
+	cfg.Keysets["users"] = users
+	j := open(t, cfg, jobs.Env{})
+	b.run(t, j)
+	if due, err := j.PurgeDue(later(t, 8*day), false); err != nil || len(due) != 1 {
+		t.Fatalf("%+v, %v", due, err)
+	}
+	got, _ := requests(t, j, time.Now().Add(8*day))
+	wantRequest(t, got, "T7", jobs.RequestNotCovered, 1, 0)
+	wantRequest(t, got, "T13", jobs.RequestErased, 1, 0)
 }
 
 // TestAHoldBetweenPlanAndCommit: an object that is locked while the run is at

@@ -129,15 +129,7 @@ limits: {share: 100%%}
 keysets: {users: {source: users.csv, key: {user_id: int64}}}
 targets:
 %s`, grace, targets)
-	path := filepath.Join(l.dir, "job.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := configs.Load(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfg
+	return loadJob(t, l.dir, text)
 }
 
 const ndjsonTarget = "  - {prefix: data, format: ndjson, match: [{users: user.id}], action: delete}\n"

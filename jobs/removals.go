@@ -86,28 +86,32 @@ func storeOf(path string) string {
 func (c deleteCounts) addTo(m *manifests.Deletes) {
 	m.Objects += c.Objects
 	m.AlreadyGone += c.AlreadyGone
-	for _, k := range sortedKeys(c.Kinds) {
-		i := slices.IndexFunc(m.ByKind, func(o manifests.KindCount) bool { return o.Kind == k })
-		if i < 0 {
-			m.ByKind = append(m.ByKind, manifests.KindCount{Kind: k})
-			i = len(m.ByKind) - 1
-		}
-		m.ByKind[i].Objects += c.Kinds[k]
-	}
-	for _, s := range sortedKeys(c.Stores) {
-		i := slices.IndexFunc(m.Stores, func(o manifests.StoreCount) bool { return o.Store == s })
-		if i < 0 {
-			m.Stores = append(m.Stores, manifests.StoreCount{Store: s})
-			i = len(m.Stores) - 1
-		}
-		m.Stores[i].Objects += c.Stores[s]
-	}
+	m.ByKind = addCounts(m.ByKind, c.Kinds, func(o *manifests.KindCount) (*string, *int64) { return &o.Kind, &o.Objects })
+	m.Stores = addCounts(m.Stores, c.Stores, func(o *manifests.StoreCount) (*string, *int64) { return &o.Store, &o.Objects })
 	if f := optional(c.First); f != nil && (m.First == nil || f.Before(*m.First)) {
 		m.First = f
 	}
 	if l := optional(c.Last); l != nil && (m.Last == nil || l.After(*m.Last)) {
 		m.Last = l
 	}
+}
+
+// addCounts adds counts to a list by name; names that it does not have yet come
+// at its end, sorted.
+func addCounts[T any](list []T, counts map[string]int64, of func(*T) (name *string, n *int64)) []T {
+	for _, name := range sortedKeys(counts) {
+		i := slices.IndexFunc(list, func(o T) bool { has, _ := of(&o); return *has == name })
+		if i < 0 {
+			var o T
+			has, _ := of(&o)
+			*has = name
+			list = append(list, o)
+			i = len(list) - 1
+		}
+		_, n := of(&list[i])
+		*n += counts[name]
+	}
+	return list
 }
 
 // mergeRemovals joins the attempts' lists. A crash in a removal loses the list

@@ -218,7 +218,7 @@ func (m *metaCheck) inBounds(f iceberg.DataFile) (certain, possible int64) {
 		}
 	}
 	for i := range m.tuples {
-		c, p, _ := m.tuples[i].inEntry(m, f)
+		c, p := m.tuples[i].inBounds(m, f)
 		certain, possible = certain+c, possible+p
 	}
 	return certain, possible
@@ -245,8 +245,7 @@ func (m *metaCheck) inPartition(f iceberg.DataFile) (n int64) {
 		}
 	}
 	for i := range m.tuples {
-		_, _, whole := m.tuples[i].inEntry(m, f)
-		n += whole
+		n += m.tuples[i].inPartition(m, f)
 	}
 	return n
 }

@@ -97,26 +97,44 @@ func (k *metaKey) between(typ iceberg.Type, lo, hi []byte, nulls bool) (out []pa
 	return out
 }
 
-// inEntry counts the keys that a manifest entry states by its bounds, and those
-// that its partition values alone make up.
-func (t *metaTuple) inEntry(m *metaCheck, f iceberg.DataFile) (certain, possible, partition int64) {
+// inBounds counts the keys that a manifest entry states, by its bounds and, for
+// some of the parts, its partition values.
+func (t *metaTuple) inBounds(m *metaCheck, f iceberg.DataFile) (certain, possible int64) {
 	lower, upper, nulls := f.LowerBoundValues(), f.UpperBoundValues(), f.NullValueCounts()
-	values := make([][]partValue, len(t.parts))
-	bounds := false
+	values, missing := t.partition(m, f)
+	if missing == 0 {
+		return 0, 0 // see inPartition
+	}
+	for i, k := range t.parts {
+		if values[i] == nil {
+			n, known := nulls[k.id]
+			values[i] = k.between(m.types[k.id], lower[k.id], upper[k.id], !known || n > 0)
+		}
+	}
+	return t.count(values)
+}
+
+// inPartition counts the keys that a manifest entry's partition values alone make up.
+func (t *metaTuple) inPartition(m *metaCheck, f iceberg.DataFile) int64 {
+	values, missing := t.partition(m, f)
+	if missing > 0 {
+		return 0
+	}
+	n, _ := t.count(values)
+	return n
+}
+
+// partition are the parts that are partition values, and how many are not.
+func (t *metaTuple) partition(m *metaCheck, f iceberg.DataFile) (values [][]partValue, missing int) {
+	values = make([][]partValue, len(t.parts))
 	for i, k := range t.parts {
 		if v, ok := m.partitionConst(k.conv.part, k.id, f); ok {
 			values[i] = []partValue{{v, true}}
-			continue
+		} else {
+			missing++
 		}
-		bounds = true
-		n, known := nulls[k.id]
-		values[i] = k.between(m.types[k.id], lower[k.id], upper[k.id], !known || n > 0)
 	}
-	certain, possible = t.count(values)
-	if !bounds {
-		return 0, 0, certain
-	}
-	return certain, possible, 0
+	return values, missing
 }
 
 // inRanges counts the keys that the partition ranges of a manifest state.

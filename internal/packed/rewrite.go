@@ -171,7 +171,9 @@ func (w *rewrite) through(f Frame, from, to int64, edits []Edit) error {
 	part := Frame{Off: f.Off + from - f.Start, Len: to - from, Start: from, Size: to - from}
 	r, in := w.content(part, edits)
 	defer r.Close()
-	n, err := io.CopyBuffer(struct{ io.Writer }{w.dst}, struct{ io.Reader }{in}, make([]byte, min(1<<20, max(part.Size, 1))))
+	buf := borrow(part.Size)
+	defer Return(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{w.dst}, struct{ io.Reader }{in}, *buf)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package parquet
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/expunge/expunge/internal/pq"
 	"github.com/expunge/expunge/internal/zstdedit"
@@ -214,7 +213,9 @@ func keptOps(ops []zstdedit.Op) (kept int, fresh bool) {
 	for _, o := range ops {
 		if o.From >= 0 {
 			kept++
+		} else {
+			fresh = fresh || o.Size > freshBytes
 		}
 	}
-	return kept, slices.ContainsFunc(ops, func(o zstdedit.Op) bool { return o.From < 0 && o.Size > freshBytes })
+	return kept, fresh
 }

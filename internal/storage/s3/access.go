@@ -74,7 +74,7 @@ func (b *bucket) ownership(ctx context.Context, path string) (ownership, error) 
 }
 
 // grantsOf are the grants of a list that is not the default one, the owner's
-// full control alone; kept says what a write could not repeat.
+// full control alone; unkept says what a write could not repeat.
 func grantsOf(out *s3.GetObjectAclOutput) (grants []storage.Grant, unkept string) {
 	plain := true
 	for _, g := range out.Grants {
