@@ -43,7 +43,7 @@ func main() {
 	defer stop()
 	dir := flag.String("dir", ".cache/bench-evidence", "where the lakehouse lives")
 	rows := flag.Int64("rows", 3_000_000, "rows of the lakehouse")
-	rounds := flag.Int("rounds", 5, "runs of each kind")
+	rounds := flag.Int("rounds", 15, "runs of each kind; with five the median still moves by three percent")
 	only := flag.String("only", "", "measure only the cases whose name holds this")
 	job := flag.String("run", "", "run this job and print what came of it (a round)")
 	without := flag.Bool("without", false, "of -run: without evidence")
